@@ -1,0 +1,139 @@
+#include "bench/weft_bench/score.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+/* The idle row's bound is for ten seconds, however long it was watched. */
+#define IDLE_MS 10000.0
+
+double score_figure(const struct outcome *outcome, enum figure figure,
+                    enum runner who, unsigned pair)
+{
+    const struct sample *sample = &outcome->samples[who][pair];
+
+    if (sample->state != SAMPLE_OK)
+        return 0;
+    switch (figure) {
+    case FIGURE_TIME:
+        return sample->ns_op;
+    case FIGURE_PEAK:
+        return sample->peak_mib;
+    case FIGURE_BYTES:
+        return sample->bytes_each;
+    case FIGURE_CPU:
+        return sample->cpu_ms * IDLE_MS / (double)outcome->task.ops;
+    case FIGURE_NONE:
+        break;
+    }
+    return 0;
+}
+
+static int score_compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Sorts. */
+static double median_of(double *values, unsigned count)
+{
+    if (count == 0)
+        return 0;
+    qsort(values, count, sizeof(*values), score_compare);
+    if (count % 2 == 1)
+        return values[count / 2];
+    return (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+double score_median(const struct outcome *outcome, enum figure figure,
+                    enum runner who)
+{
+    double values[MOST_PAIRS];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < outcome->pairs; i++) {
+        double value = score_figure(outcome, figure, who, i);
+        if (value > 0)
+            values[count++] = value;
+    }
+    return median_of(values, count);
+}
+
+/* Of tokio's two schedulers the faster one is the rival. */
+static enum runner score_rival(const struct outcome *outcome, enum runner rival)
+{
+    double multi, current;
+
+    if (rival != RUN_TOKIO)
+        return rival;
+    multi = score_median(outcome, FIGURE_TIME, RUN_TOKIO);
+    current = score_median(outcome, FIGURE_TIME, RUN_TOKIO_CURRENT);
+    return current > 0 && (multi <= 0 || current < multi) ? RUN_TOKIO_CURRENT
+                                                          : RUN_TOKIO;
+}
+
+/* The first reason among its runs. */
+static const char *score_why(const struct outcome *outcome, enum runner who,
+                             enum sample_state state)
+{
+    for (unsigned i = 0; i < outcome->pairs; i++)
+        if (outcome->samples[who][i].state == state)
+            return outcome->samples[who][i].why;
+    return NULL;
+}
+
+static void score_ratios(struct score *score, const struct outcome *outcome,
+                         enum figure figure)
+{
+    double ratios[MOST_PAIRS];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < outcome->pairs; i++) {
+        double ours = score_figure(outcome, figure, RUN_WEFT, i);
+        double theirs = score_figure(outcome, figure, score->rival, i);
+        if (ours > 0 && theirs > 0)
+            ratios[count++] = ours / theirs;
+    }
+    if (count == 0)
+        return;
+    score->ratio = median_of(ratios, count);
+    score->least = ratios[0];
+    score->most = ratios[count - 1];
+}
+
+static enum verdict score_verdict(const struct score *score,
+                                  const struct row *row)
+{
+    enum verdict verdict = VERDICT_NONE;
+
+    if (row->bar > 0 && score->ratio > 0)
+        verdict = score->ratio <= row->bar ? VERDICT_OK : VERDICT_SHORT;
+    if (row->bound > 0 && verdict != VERDICT_SHORT)
+        verdict = score->weft <= row->bound ? VERDICT_OK : VERDICT_SHORT;
+    return verdict;
+}
+
+struct score score_row(const struct outcome *outcome, const struct row *row)
+{
+    struct score score = { .rival = score_rival(outcome, row->rival) };
+
+    score.weft = score_median(outcome, row->figure, RUN_WEFT);
+    if (score.rival != RUN_WEFT)
+        score.other = score_median(outcome, row->figure, score.rival);
+    score.why = score_why(outcome, RUN_WEFT, SAMPLE_FAILED);
+    if (score.why == NULL)
+        score.why = score_why(outcome, RUN_WEFT, SAMPLE_STOPPED);
+    if (score.why != NULL) {
+        score.verdict = VERDICT_FAILED;
+        return score;
+    }
+    if (score.rival != RUN_WEFT) {
+        score_ratios(&score, outcome, row->figure);
+        score.why = score_why(outcome, score.rival, SAMPLE_STOPPED);
+        if (score.why == NULL)
+            score.why = score_why(outcome, score.rival, SAMPLE_FAILED);
+    }
+    score.verdict = score_verdict(&score, row);
+    return score;
+}

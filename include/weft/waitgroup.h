@@ -1,0 +1,68 @@
+/*
+ * Wait groups
+ *
+ * Count what is under way, and wait until nothing is. 24 bytes, valid when
+ * zero-filled:
+ *
+ *     weft_waitgroup_t wg = WEFT_WAITGROUP_INIT;
+ *     weft_waitgroup_add(&wg, n);          before the n are started
+ *     ...                                  each of them: weft_waitgroup_done
+ *     weft_waitgroup_wait(&wg);
+ *
+ * Whoever returns from the wait may free the group at once.
+ */
+#ifndef WEFT_WAITGROUP_H
+#define WEFT_WAITGROUP_H
+
+#include <stdint.h>
+
+#include <weft/api.h>
+
+WEFT_BEGIN_DECLS
+
+typedef struct weft_waitgroup {
+    uint64_t weft_private[3];
+} weft_waitgroup_t;
+
+#define WEFT_WAITGROUP_INIT { { 0, 0, 0 } }
+
+/*
+ * Add `n` to the count; n may be negative. A count that reaches 0 frees all
+ * who wait.
+ *
+ * Blocks:   never. From anywhere.
+ * Returns:  0
+ *           -EINVAL  wg is NULL, or the count would fall below zero or rise
+ *                    above INT32_MAX; nothing is changed
+ */
+WEFT_API int weft_waitgroup_add(weft_waitgroup_t *wg, int n);
+
+/* weft_waitgroup_add(wg, -1): the same answers. */
+WEFT_API int weft_waitgroup_done(weft_waitgroup_t *wg);
+
+/*
+ * Wait until the count is 0; at once if it is.
+ *
+ * Blocks:   the calling fiber. A cancellation point. From a fiber; a foreign
+ *           thread gets its answer only when the count is 0.
+ * Returns:  0           the count was 0
+ *           -EINVAL     wg is NULL
+ *           -ECANCELED  the caller was cancelled
+ *           -EDEADLK    the whole program is asleep
+ *           -EPERM      the count is not 0, and the caller cannot park
+ */
+WEFT_API int weft_waitgroup_wait(weft_waitgroup_t *wg);
+
+/*
+ * Is the count 0?
+ *
+ * Blocks:   never. From anywhere.
+ * Returns:  0        it is
+ *           -EAGAIN  it is not
+ *           -EINVAL  wg is NULL
+ */
+WEFT_API WEFT_MUST_CHECK int weft_waitgroup_wait_try(weft_waitgroup_t *wg);
+
+WEFT_END_DECLS
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * weft: M:N green threads for C. This header brings all the others.
+ */
+#ifndef WEFT_WEFT_H
+#define WEFT_WEFT_H
+
+#include <weft/api.h>
+#include <weft/blocking.h>
+#include <weft/chan.h>
+#include <weft/error.h>
+#include <weft/fiber.h>
+#include <weft/mutex.h>
+#include <weft/queue.h>
+#include <weft/runtime.h>
+#include <weft/sim.h>
+#include <weft/time.h>
+#include <weft/waitgroup.h>
+
+#endif

@@ -1,0 +1,90 @@
+#include "netpoll/os.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sched/fatal.h"
+
+#ifdef WEFT_SIM
+#include "sched/seam.h"
+#endif
+
+int weft__fd_event(void)
+{
+    int saved = errno;
+    int fd;
+
+#ifdef WEFT_SIM
+    if (weft__seam != NULL && weft__seam->fault != NULL) {
+        int status = weft__seam->fault(WEFT__FAULT_FD);
+
+        if (status != 0)
+            return status;
+    }
+#endif
+    fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        fd = -errno;
+    errno = saved;
+    return fd;
+}
+
+void weft__fd_signal(int fd)
+{
+    int saved = errno;
+    uint64_t one = 1;
+    ssize_t done;
+
+    do {
+        done = write(fd, &one, sizeof(one));
+    } while (done < 0 && errno == EINTR);
+    /* EAGAIN: its count is at the maximum, and so it is readable. */
+    WEFT__CHECK(done == sizeof(one) || errno == EAGAIN,
+                "someone closed an eventfd of weft's");
+    errno = saved;
+}
+
+void weft__fd_drain(int fd)
+{
+    int saved = errno;
+    uint64_t count;
+    ssize_t done;
+
+    do {
+        done = read(fd, &count, sizeof(count));
+    } while (done < 0 && errno == EINTR);
+    WEFT__CHECK(done == sizeof(count) || errno == EAGAIN,
+                "someone closed an eventfd of weft's");
+    errno = saved;
+}
+
+int weft__fd_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
+{
+    int saved = errno;
+    struct timespec timeout;
+    int ready;
+
+    if (timeout_ns >= 0) {
+        timeout.tv_sec = timeout_ns / 1000000000;
+        timeout.tv_nsec = timeout_ns % 1000000000;
+    }
+    ready = ppoll(fds, n, timeout_ns >= 0 ? &timeout : NULL, NULL);
+    if (ready < 0) {
+        ready = -errno;
+        WEFT__CHECK(ready == -EINTR, "the kernel refuses to poll");
+    }
+    errno = saved;
+    return ready;
+}
+
+void weft__fd_close(int fd)
+{
+    int saved = errno;
+
+    /* Linux frees the number whatever the answer is. */
+    (void)close(fd);
+    errno = saved;
+}

@@ -1,0 +1,222 @@
+/*
+ * The poller, on libuv
+ *
+ * libuv never waits here. A pass is uv_run(NOWAIT) under the loop's lock; a
+ * sleep is a ppoll(2) of our own, without that lock, on two descriptors: the
+ * loop's epoll set, which is itself pollable (asking takes no edge from it),
+ * and an eventfd by which others end the sleep.
+ *
+ * Waking
+ *
+ * `signalled` folds many wakes into one write:
+ *
+ *     waker    exchange signalled to 1; if it was 0, write the eventfd
+ *     sleeper  if the eventfd is readable: drain it, then exchange signalled
+ *              to 0, then return
+ *
+ * Why no wake is lost. Take a wake that found 1 and wrote nothing. The 1 is
+ * from an earlier waker, and since then no sleeper has exchanged it to 0. So
+ * the earlier write is still to be drained, or is on its way (that waker is
+ * between its two steps, and will write), or has been drained and the
+ * sleeper is between its two steps, and will return. In each case a sleep
+ * ends after this wake began, and none that begins later is longer for it.
+ *
+ * The sleeper's second step is an exchange, not a store: it reads the last
+ * waker's 1, and so sees what each of them wrote before (acquire; their
+ * exchanges continue one release sequence). A store could pass over a wake
+ * whose news the sleeper has not seen. And the order is drain, then clear:
+ * the other way round a wake in between leaves a 1 with nothing to read, and
+ * every later wake folds into it.
+ *
+ * A sleep that ends for another reason clears nothing; a wake that came
+ * meanwhile ends the next one.
+ *
+ * What libuv 1.44 does without descriptors
+ *
+ * The first uv_loop_init() of a process opens a pipe for signals and calls
+ * abort() if it cannot; so we see first whether there are descriptors enough
+ * and answer -EMFILE ourselves. Another thread that takes them between the
+ * look and the call can still bring the abort about; only libuv can change
+ * that. Later inits report the error but leak their epoll set (until 1.51).
+ */
+#include "netpoll/poller.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <uv.h>
+
+#include "netpoll/os.h"
+#include "sched/atomic.h"
+#include "sched/fatal.h"
+#include "sched/lock.h"
+#include "sched/os.h"
+
+struct weft__poller {
+    weft__au32 signalled; /* 1: a write to `event` is due or made */
+    int event;            /* the eventfd of wakes */
+    int backend;          /* the loop's epoll set */
+    weft__lock_t lock;    /* the loop's: held across a pass */
+    uv_loop_t loop;
+    /* Active for ever: without an active handle uv_run() does not poll, and
+     * a sleeper whose epoll set is ready would spin. */
+    uv_prepare_t anchor;
+};
+
+/* What a loop opens: epoll, two for signals, one for uv_async_t. */
+#define LOOP_DESCRIPTORS 4
+/* What the first loop of a process opens beside that, for good. */
+#define FIRST_DESCRIPTORS 2
+
+static weft__au32 poller_libuv_started;
+
+/* Are n descriptors to be had, at this moment? */
+static int poller_look_for_descriptors(int n)
+{
+    int fds[LOOP_DESCRIPTORS + FIRST_DESCRIPTORS];
+    int status = 0;
+    int got = 0;
+
+    while (got < n && status == 0) {
+        fds[got] = weft__fd_event();
+        if (fds[got] < 0)
+            status = fds[got];
+        else
+            got++;
+    }
+    while (got > 0)
+        weft__fd_close(fds[--got]);
+    return status;
+}
+
+static int poller_loop_open(uv_loop_t *loop)
+{
+    /* relaxed: who misses another's 1 asks for two descriptors more. */
+    bool first = weft__load(&poller_libuv_started, RELAXED) == 0;
+    int status = poller_look_for_descriptors(
+        first ? LOOP_DESCRIPTORS + FIRST_DESCRIPTORS : LOOP_DESCRIPTORS);
+
+    if (status != 0)
+        return status;
+
+    status = uv_loop_init(loop);
+    if (status == 0) {
+        weft__store(&poller_libuv_started, 1, RELAXED);
+        return 0;
+    }
+    /* 0 may be the number of an epoll set, or mean that it came to none; then
+     * we rather lose one descriptor than close a stranger's. */
+    if (uv_version() < ((1u << 16) | (51u << 8)) && uv_backend_fd(loop) > 0)
+        weft__fd_close(uv_backend_fd(loop));
+    return status;
+}
+
+static void poller_anchor(uv_prepare_t *anchor)
+{
+    (void)anchor;
+}
+
+int weft__poller_open(struct weft__poller **poller)
+{
+    int saved = errno; /* libuv leaves its traces */
+    struct weft__poller *p = calloc(1, sizeof(*p));
+    int status = -ENOMEM;
+
+    if (p == NULL)
+        goto restore_errno;
+
+    status = weft__fd_event();
+    if (status < 0)
+        goto free_poller;
+    p->event = status;
+
+    status = poller_loop_open(&p->loop);
+    if (status != 0)
+        goto close_event;
+    p->backend = uv_backend_fd(&p->loop);
+
+    /* Neither fails with these arguments. */
+    WEFT__CHECK(uv_prepare_init(&p->loop, &p->anchor) == 0 &&
+                    uv_prepare_start(&p->anchor, poller_anchor) == 0,
+                "libuv refuses a prepare handle");
+
+    *poller = p;
+    errno = saved;
+    return 0;
+
+close_event:
+    weft__fd_close(p->event);
+free_poller:
+    free(p);
+restore_errno:
+    errno = saved;
+    return status;
+}
+
+/* The workers have ended: nobody passes, sleeps or wakes any more. */
+void weft__poller_close(struct weft__poller *poller)
+{
+    int saved = errno;
+
+    uv_close((uv_handle_t *)&poller->anchor, NULL);
+    /* The round in which libuv lets go of the handle. */
+    uv_run(&poller->loop, UV_RUN_NOWAIT);
+    WEFT__CHECK(uv_loop_close(&poller->loop) == 0,
+                "a loop is closed while something is registered with it");
+    weft__fd_close(poller->event);
+    free(poller);
+    errno = saved;
+}
+
+int weft__poller_pass(struct weft__poller *poller)
+{
+    int saved = errno;
+
+    if (!weft__lock_try(&poller->lock))
+        return 0;
+    uv_run(&poller->loop, UV_RUN_NOWAIT);
+    weft__lock_release(&poller->lock);
+    errno = saved;
+    /* No fiber waits for a descriptor yet. */
+    return 0;
+}
+
+void weft__poller_sleep(struct weft__poller *poller, int64_t until)
+{
+    struct pollfd fds[2] = {
+        { .fd = poller->event, .events = POLLIN },
+        { .fd = poller->backend, .events = POLLIN },
+    };
+    int64_t left = -1;
+    int ready;
+
+    /* The kernel may count a timeout short by less than a tick of its clock,
+     * and a signal handler may run: look at the clock, and go on. */
+    do {
+        if (until != INT64_MAX) {
+            int64_t now = weft__os_now();
+
+            left = until > now ? until - now : 0;
+        }
+        ready = weft__fd_poll(fds, 2, left);
+    } while (ready <= 0 && left != 0);
+
+    if (ready <= 0)
+        return;
+    if (fds[0].revents != 0) {
+        weft__fd_drain(poller->event);
+        /* acquire: see above; pairs with the exchange in a wake. */
+        (void)weft__exchange(&poller->signalled, 0, ACQUIRE);
+    }
+    if (fds[1].revents != 0)
+        (void)weft__poller_pass(poller);
+}
+
+void weft__poller_wake(struct weft__poller *poller)
+{
+    /* release: what the waker did before is seen by the sleeper whose
+     * exchange reads this one. acquire, too, would add nothing: a waker that
+     * finds 1 relies on no plain data of the other. */
+    if (weft__exchange(&poller->signalled, 1, RELEASE) == 0)
+        weft__fd_signal(poller->event);
+}

@@ -1,0 +1,232 @@
+/*
+ * Start and stop.
+ */
+#include <weft/runtime.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "netpoll/offload.h"
+#include "netpoll/poller.h"
+#include "runtime/config.h"
+#include "sched/atomic.h"
+#include "sched/fatal.h"
+#include "sched/os.h"
+#include "sched/sched.h"
+#ifdef WEFT_SIM
+#include "runtime/sim/sim.h"
+#endif
+
+/* LEFT: a run has returned -EBUSY, and its workers still live. */
+enum { STOPPED, RUNNING, LEFT, FORKED };
+
+static weft__au32 state;
+static unsigned worker_count;
+
+/* --- The poller, as the scheduler sees it --------------------------------- */
+
+static int poll_open(void **poller)
+{
+    return weft__poller_open((struct weft__poller **)poller);
+}
+
+static void poll_close(void *poller)
+{
+    weft__poller_close(poller);
+}
+
+static int poll_pass(void *poller)
+{
+    return weft__poller_pass(poller);
+}
+
+static void poll_sleep(void *poller, int64_t until)
+{
+    weft__poller_sleep(poller, until);
+}
+
+static void poll_wake(void *poller)
+{
+    weft__poller_wake(poller);
+}
+
+/* --- fork ------------------------------------------------------------------ */
+
+/* The child has one thread and none of ours: it may exec or _exit, and every
+ * call that needs a fiber answers -EPERM. */
+static void forked(void)
+{
+    weft__set_self(NULL);
+    if (weft__load(&state, RELAXED) != STOPPED)
+        weft__store(&state, FORKED, RELAXED);
+}
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void once_init(void)
+{
+    pthread_atfork(NULL, NULL, forked);
+}
+
+/* --- weft_run --------------------------------------------------------------- */
+
+/* The one who moves the state to RUNNING starts. */
+static int run_begin(void)
+{
+    uint32_t seen = STOPPED;
+
+    if (weft__self() && weft__fiber_self())
+        return -EPERM;
+    pthread_once(&once, once_init);
+    /* acquire: what the last run left. */
+    if (weft__cas(&state, &seen, RUNNING, ACQUIRE, ACQUIRE))
+        return 0;
+    if (seen == FORKED)
+        return -EPERM;
+    if (seen != LEFT || !weft__cas(&state, &seen, RUNNING, ACQUIRE, RELAXED))
+        return -EBUSY;
+    if (weft__sched_finish() == 0) {
+        weft__lane_close();
+        return 0;
+    }
+    weft__store(&state, LEFT, RELEASE);
+    return -EBUSY;
+}
+
+static int run(const weft_config_t *config, int (*entry)(void *), void *arg,
+               int *result)
+{
+    struct weft__sched_config sched = {
+        .workers = config->workers,
+        .stack_class = (unsigned)weft__stack_class(config->stack_size),
+        .ring = 2048,
+        .stop_timeout = config->stop_timeout,
+        .deadlock = config->deadlock,
+        .guard = config->guard,
+        .poll = { poll_open, poll_close, poll_pass, poll_sleep, poll_wake },
+    };
+    int status;
+
+    weft__lane_open(config->lane_threads);
+    worker_count = config->workers;
+    status = weft__sched_run(&sched, entry, arg, result);
+    if (status == -EBUSY)
+        return status;
+    weft__lane_close();
+    worker_count = 0;
+    return status;
+}
+
+static int run_checked(const weft_config_t *config, int (*entry)(void *),
+                       void *arg, int *result)
+{
+    weft_config_t full;
+    int status = weft__config_load(&full, config);
+
+    if (status != 0)
+        return status;
+    status = run_begin();
+    if (status != 0)
+        return status;
+    status = run(&full, entry, arg, result);
+    /* release: pairs with the next run's acquire. */
+    weft__store(&state, status == -EBUSY ? LEFT : STOPPED, RELEASE);
+    return status;
+}
+
+int weft_run(const weft_config_t *config, int (*entry)(void *), void *arg,
+             int *result)
+{
+    int status;
+
+    if (!entry)
+        return -EINVAL;
+#ifdef WEFT_SIM
+    if (weft__sim_wanted()) {
+        status = weft__sim_enter(NULL);
+        if (status != 0)
+            return status;
+        status = run_checked(config, entry, arg, result);
+        weft__sim_leave();
+        return status;
+    }
+#endif
+    status = run_checked(config, entry, arg, result);
+    return status;
+}
+
+unsigned weft_workers(void)
+{
+    /* acquire: the count of this run. */
+    return weft__load(&state, ACQUIRE) == RUNNING ? worker_count : 0;
+}
+
+/* --- Looking in -------------------------------------------------------------- */
+
+static bool running(void)
+{
+    uint32_t now = weft__load(&state, ACQUIRE);
+
+    return now == RUNNING || now == LEFT;
+}
+
+int weft_stats(weft_stats_t *out)
+{
+    struct weft__stack_stats stacks;
+    struct weft__lane_stats lane;
+
+    if (!out || out->size != sizeof(*out))
+        return -EINVAL;
+    memset(out, 0, sizeof(*out));
+    out->size = sizeof(*out);
+    if (!running())
+        return 0;
+    out->workers = weft_workers();
+    out->live = weft__sched_live();
+    weft__sched_counters(UINT_MAX, &out->total);
+    out->records = weft__fiber_made();
+    weft__stack_stats(&stacks);
+    out->stacks = stacks.slots;
+    out->stack_bytes = stacks.bytes;
+    out->stacks_unguarded = stacks.unguarded;
+    weft__lane_stats(&lane);
+    out->lane_threads = lane.threads;
+    out->lane_queued = lane.queued;
+    out->lane_running = lane.running;
+    out->lane_age = lane.age;
+    return 0;
+}
+
+int weft_stats_worker(unsigned index, weft_worker_stats_t *out)
+{
+    if (!out || !running())
+        return -EINVAL;
+    return weft__sched_counters(index, out);
+}
+
+static int dump_line(const char *line, void *arg)
+{
+    int fd = *(const int *)arg;
+    size_t left = strlen(line);
+
+    while (left > 0) {
+        ssize_t done = write(fd, line, left);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return -errno;
+        line += done;
+        left -= (size_t)done;
+    }
+    return 0;
+}
+
+int weft_dump(int fd)
+{
+    return running() ? weft__dump(dump_line, &fd) : -EPERM;
+}

@@ -1,0 +1,60 @@
+#include "runtime/slab.h"
+
+#include <stddef.h>
+
+#include "sched/lock.h"
+#include "sched/os.h"
+
+enum { SLAB_CHUNK = 64 << 10 };
+
+/* Overlays the last word: the first ones hold the object's lock. */
+struct slab_item {
+    char object[WEFT__SLAB_SIZE - sizeof(void *)];
+    struct slab_item *next;
+};
+
+_Static_assert(sizeof(struct slab_item) == WEFT__SLAB_SIZE, "no padding");
+
+static struct {
+    weft__lock_t lock;
+    struct slab_item *free;
+} slab;
+
+/* Another chunk, but for one item that goes to the caller. */
+static void *slab_grow(void)
+{
+    struct slab_item *items = weft__os_map(SLAB_CHUNK);
+    size_t n = SLAB_CHUNK / sizeof(*items);
+
+    if (!items)
+        return NULL;
+    for (size_t i = 1; i + 1 < n; i++)
+        items[i].next = &items[i + 1];
+    weft__lock_acquire(&slab.lock);
+    items[n - 1].next = slab.free;
+    slab.free = &items[1];
+    weft__lock_release(&slab.lock);
+    return items;
+}
+
+void *weft__slab_take(void)
+{
+    struct slab_item *item;
+
+    weft__lock_acquire(&slab.lock);
+    item = slab.free;
+    if (item)
+        slab.free = item->next;
+    weft__lock_release(&slab.lock);
+    return item ? item : slab_grow();
+}
+
+void weft__slab_give(void *object)
+{
+    struct slab_item *item = object;
+
+    weft__lock_acquire(&slab.lock);
+    item->next = slab.free;
+    slab.free = item;
+    weft__lock_release(&slab.lock);
+}

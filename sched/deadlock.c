@@ -1,0 +1,85 @@
+/*
+ * When the last worker lies down, every fiber is parked and every queue is
+ * empty. If then no job is on a lane, and no foreign thread has ever called
+ * in, no one is left to make anything ready: the program is asleep for ever.
+ * It is told so: the list of who waits for what goes to stderr, and the wait
+ * of the first fiber (if that has gone: of the one that has waited longest)
+ * ends with -EDEADLK.
+ *
+ * What holds: work comes from workers that are awake, from jobs that are
+ * counted in `pending` until after they have made their fiber ready, and from
+ * foreigners. So: `pending` is read as 0 first, and only then is everyone seen
+ * asleep and every queue empty.
+ */
+#include "sched/deadlock.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "sched/fatal.h"
+#include "sched/inject.h"
+#include "sched/os.h"
+#include "sched/park.h"
+
+/* The wait to end: the first fiber's, else the oldest. */
+struct pick {
+    struct weft__fiber *fiber;
+    uint64_t gen;
+    int64_t since;
+};
+
+static void consider(struct weft__fiber *f, uint64_t life, void *arg)
+{
+    struct pick *pick = arg;
+    uint64_t wake = weft__load(&f->wake, ACQUIRE);
+    int64_t since = weft__load(&weft__fiber_cold(f)->since, RELAXED);
+    bool first = weft__fiber_id(f) == weft__sched.first;
+
+    (void)life;
+    if ((wake & WEFT__WAKE_STATE_MASK) != WEFT__WAKE_PARKED)
+        return;
+    if (first)
+        since = INT64_MIN;
+    if (pick->fiber && pick->since <= since)
+        return;
+    *pick = (struct pick){ f, wake & WEFT__WAKE_GEN_MASK, since };
+}
+
+static int line_out(const char *line, void *arg)
+{
+    (void)arg;
+    weft__os_say(line, strlen(line));
+    return 0;
+}
+
+static void declare(void)
+{
+    struct pick pick = { 0 };
+
+    weft__log(WEFT_LOG_ERROR, "deadlock: every fiber is asleep, and nothing "
+                              "is left that could wake one");
+    weft__dump(line_out, NULL);
+    weft__sched_each(consider, &pick);
+    if (pick.fiber)
+        weft__wake(pick.fiber, pick.gen, WEFT__CAUSE_DEADLOCK);
+}
+
+void weft__deadlock_look(struct weft__worker *w)
+{
+    int mode = weft__sched.config.deadlock;
+
+    if (mode == WEFT_DEADLOCK_NEVER ||
+        (mode == WEFT_DEADLOCK_AUTO &&
+         weft__load(&weft__sched.foreigners, ACQUIRE)))
+        return;
+    /* acquire: the last job's wake comes before its count. */
+    if (weft__load(&weft__sched.pending, ACQUIRE) != 0 ||
+        weft__load(&weft__sched.stopping, ACQUIRE))
+        return;
+    /* seq_cst: everyone has set its bit and found nothing since. */
+    weft__fence(SEQ_CST);
+    if (weft__load(&weft__sched.idle, SEQ_CST) != weft__sched.count ||
+        weft__find_any(w) || weft__sched_live() == 0)
+        return;
+    declare();
+}

@@ -1,0 +1,119 @@
+/*
+ * Who waits for what: the list of fibers, and the counters.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sched/os.h"
+#include "sched/park.h"
+#include "sched/worker.h"
+
+const char *weft__fiber_state(const struct weft__fiber *f)
+{
+    /* relaxed: a look. */
+    switch (weft__load(&f->wake, RELAXED) & WEFT__WAKE_STATE_MASK) {
+    case WEFT__WAKE_NEW:
+        return "new";
+    case WEFT__WAKE_RUNNING:
+        return "running";
+    case WEFT__WAKE_OPEN:
+        return "parking";
+    case WEFT__WAKE_PARKED:
+        return "parked";
+    case WEFT__WAKE_DONE:
+        return "woken";
+    default:
+        return "free";
+    }
+}
+
+struct dump {
+    int (*write)(const char *line, void *arg);
+    void *arg;
+    int64_t now;
+    int listed; /* or the writer's negative answer */
+};
+
+/* What it waits for, while it does. */
+static void describe_wait(const struct weft__fiber *f, int64_t now,
+                          char *text, size_t size)
+{
+    struct weft__fiber_cold *cold = weft__fiber_cold(f);
+    const char *what = weft__load(&cold->what, RELAXED);
+    int64_t since = weft__load(&cold->since, RELAXED);
+    uint64_t state =
+        weft__load(&f->wake, RELAXED) & WEFT__WAKE_STATE_MASK;
+
+    text[0] = '\0';
+    if ((state == WEFT__WAKE_OPEN || state == WEFT__WAKE_PARKED) && what)
+        snprintf(text, size, ", waits for %s %p for %" PRId64 " ms", what,
+                 weft__load(&cold->object, RELAXED),
+                 (now - since) / 1000000);
+}
+
+static void dump_one(struct weft__fiber *f, uint64_t life, void *arg)
+{
+    struct dump *dump = arg;
+    const char *name = weft__fiber_cold(f)->name;
+    uintptr_t stack = weft__load(&f->stack, RELAXED);
+    char wait[120], line[400];
+    int status;
+
+    if (dump->listed < 0)
+        return;
+    describe_wait(f, dump->now, wait, sizeof(wait));
+    snprintf(line, sizeof(line),
+             "weft: fiber %" PRIu32 ":%" PRIu64 " \"%.*s\" %s%s%s, stack %zu "
+             "of %zu bytes, spawned at %p\n",
+             weft__fiber_index(f), weft__life_version(life),
+             WEFT_NAME_MAX - 1, stack & WEFT__FIBER_NAMED ? name : "",
+             weft__fiber_state(f),
+             life & WEFT__LIFE_CANCEL ? ", cancelled" : "", wait,
+             stack & WEFT__STACK_BASE_MASK ? weft__stack_high_water(stack)
+                                           : 0,
+             weft__stack_size(stack), f->site);
+    status = dump->write(line, dump->arg);
+    dump->listed = status < 0 ? status : dump->listed + 1;
+}
+
+int weft__dump(int (*write)(const char *line, void *arg), void *arg)
+{
+    struct dump dump = { write, arg, weft__os_now(), 0 };
+
+    weft__sched_each(dump_one, &dump);
+    return dump.listed;
+}
+
+static void add(const struct weft__counters *from, weft_worker_stats_t *to)
+{
+    /* relaxed: each is exact for a moment, together they are not. */
+    to->spawned += weft__load(&from->spawned, RELAXED);
+    to->ended += weft__load(&from->ended, RELAXED);
+    to->switches += weft__load(&from->switches, RELAXED);
+    to->parks += weft__load(&from->parks, RELAXED);
+    to->yields += weft__load(&from->yields, RELAXED);
+    to->steals += weft__load(&from->steals, RELAXED);
+    to->stolen += weft__load(&from->stolen, RELAXED);
+    to->wakes += weft__load(&from->wakes, RELAXED);
+    to->sleeps += weft__load(&from->sleeps, RELAXED);
+    to->polls += weft__load(&from->polls, RELAXED);
+    to->overflows += weft__load(&from->overflows, RELAXED);
+}
+
+int weft__sched_counters(unsigned index, weft_worker_stats_t *out)
+{
+    unsigned count = weft__sched.count;
+
+    memset(out, 0, sizeof(*out));
+    if (index != UINT_MAX && index >= count)
+        return -EINVAL;
+    for (unsigned i = 0; i < count; i++)
+        if (index == UINT_MAX || index == i)
+            add(&weft__sched.workers[i]->counters, out);
+    if (index == UINT_MAX)
+        out->spawned += weft__load(&weft__sched.spawned, RELAXED);
+    return 0;
+}

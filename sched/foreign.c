@@ -1,0 +1,73 @@
+/*
+ * Threads that run no fiber: the lanes', and those that are not weft's.
+ *
+ * Such a thread gets a record of the pool when it first owns something, a
+ * mutex say: owner words hold record indices. The record is no fiber: it is
+ * never queued, listed or joined. It goes back when the thread ends.
+ */
+#include <stddef.h>
+
+#include "sched/fatal.h"
+#include "sched/os.h"
+#include "sched/park.h"
+#include "sched/worker.h"
+
+static void record_end(void *record)
+{
+    struct weft__fiber *f = record;
+    uint64_t next = (weft__life_version(weft__load(&f->life, RELAXED)) + 1)
+                    << WEFT__LIFE_VERSION_SHIFT;
+
+    weft__store(&f->stack, 0, RELAXED);
+    /* release: as the end of a life. */
+    weft__store(&f->life, next, RELEASE);
+    weft__record_give(NULL, f);
+}
+
+struct weft__fiber *weft__owner_self(void)
+{
+    struct weft__fiber *self = weft__self();
+
+    if (self)
+        return self;
+    if (weft__fiber_setup(weft__fiber_stack_class()) != 0)
+        return NULL;
+    self = weft__record_take(NULL);
+    if (!self)
+        return NULL;
+    weft__store(&self->stack, WEFT__FIBER_FOREIGN, RELAXED);
+    self->worker = NULL;
+    if (weft__os_at_thread_exit(record_end, self) != 0) {
+        record_end(self);
+        return NULL;
+    }
+    weft__set_self(self);
+    return self;
+}
+
+void weft__foreigner_note(void)
+{
+    struct weft__fiber *self = weft__self();
+
+    /* A lane's jobs are counted: see weft__pending_add(). relaxed: its own. */
+    if (self && weft__load(&self->stack, RELAXED) & WEFT__FIBER_LANE)
+        return;
+    /* relaxed: a mark that stays. */
+    if (!weft__load(&weft__sched.foreigners, RELAXED))
+        weft__store(&weft__sched.foreigners, 1, RELEASE);
+}
+
+void weft__lane_thread_begin(void)
+{
+    struct weft__fiber *self = weft__owner_self();
+
+    if (self)
+        weft__store(&self->stack, WEFT__FIBER_FOREIGN | WEFT__FIBER_LANE,
+                    RELAXED);
+}
+
+void weft__lane_thread_end(void)
+{
+    /* The record goes back when the thread ends; see weft__owner_self(). */
+    weft__set_self(NULL);
+}

@@ -1,0 +1,241 @@
+#include "sched/join.h"
+
+#include <errno.h>
+
+#include "sched/park.h"
+
+/* The record cache of the worker that the caller runs on, or NULL. */
+static struct weft__record_cache *records_here(void)
+{
+    struct weft__worker *w = weft__worker_self();
+
+    return w ? &w->records : NULL;
+}
+
+/* --- The ender ------------------------------------------------------------- */
+
+/* The joiner has been claimed. If it is parked go straight to it, unless those
+ * in the queue have waited for long enough. */
+static struct weft__fiber *joiner_next(struct weft__worker *w,
+                                       struct weft__fiber *joiner)
+{
+    if (w->straight >= WEFT__TURNS) {
+        weft__ready(joiner);
+        return NULL;
+    }
+    w->straight++;
+    return weft__release(joiner) ? joiner : NULL;
+}
+
+/* Steps 4 and 5: the joiner was on its way in, or on its way out. */
+static __attribute__((noinline)) struct weft__fiber *
+join_end_slow(struct weft__worker *w, struct weft__fiber *f,
+              struct weft__fiber *joiner, uint64_t tried)
+{
+    /* acquire: pairs with the joiner's release. The record is still ours to
+     * look at: no joiner recycles it before REAPED. */
+    uint64_t gen = weft__load(&f->joiner_gen, ACQUIRE);
+
+    if (gen != 0 && gen != tried && weft__claim(joiner, gen, WEFT__CAUSE_OK))
+        return joiner_next(w, joiner);
+    if (weft__life_reap(f) && weft__life_consume(f))
+        weft__record_give(&w->records, f);
+    return NULL;
+}
+
+struct weft__fiber *weft__join_end(struct weft__worker *w,
+                                   struct weft__fiber *f)
+{
+    /* acquire: pairs with the release of a joiner that has left. */
+    uint64_t gen = weft__load(&f->joiner_gen, ACQUIRE);
+    struct weft__fiber *joiner;
+    bool free;
+    uint64_t life = weft__life_end(f, &free);
+
+    if (free)
+        weft__record_give(&w->records, f);
+    if (!(life & WEFT__LIFE_JOINED))
+        return NULL;
+
+    joiner = weft__life_joiner(life);
+    if (gen != 0 && weft__claim(joiner, gen, WEFT__CAUSE_OK))
+        return joiner_next(w, joiner);
+    return join_end_slow(w, f, joiner, gen);
+}
+
+/* --- The joiner ------------------------------------------------------------ */
+
+void weft__join_commit(struct weft__fiber *joiner, uint64_t gen,
+                       struct weft__fiber *child, uint64_t version)
+{
+    /* relaxed: ordered by the barrier of the commit; who acts on it claims. */
+    uint64_t life = weft__load(&child->life, RELAXED);
+
+    if (weft__life_version(life) == version && life & WEFT__LIFE_ENDED)
+        weft__wake(joiner, gen, WEFT__CAUSE_SELF);
+}
+
+/* Start the child ourselves if no one has: true if it is ours to run. */
+static bool child_claim(struct weft__fiber *self, struct weft__fiber *child)
+{
+    uint64_t wake = weft__load(&child->wake, RELAXED); /* the swap checks */
+    uint64_t running;
+
+    if ((wake & WEFT__WAKE_STATE_MASK) != WEFT__WAKE_NEW)
+        return false;
+    running = (wake & WEFT__WAKE_GEN_MASK) | WEFT__WAKE_RUNNING;
+
+    /* In our own next slot: with the hint in hand no one else can start it. */
+    if (weft__worker_take_next(self->worker, weft__fiber_index(child) << 1 |
+                                                 WEFT__ENTRY_HINT)) {
+        uintptr_t stack = weft__load(&child->stack, RELAXED);
+
+        weft__store(&child->stack, stack | WEFT__FIBER_OWNS_HINT, RELAXED);
+        weft__store(&child->wake, running, RELAXED);
+        return true;
+    }
+    /* acquire: what its spawner wrote. The hint stays where it is, dead. */
+    return weft__cas(&child->wake, &wake, running, ACQ_REL, RELAXED);
+}
+
+/* Take the result of a child that has ended under us, though it was not its
+ * end that woke us: see invariant 2. */
+static void join_reap(struct weft__fiber *child, void **result)
+{
+    if (result)
+        *result = child->result;
+    if (weft__life_reap(child) && weft__life_consume(child))
+        weft__record_give(records_here(), child);
+}
+
+/* The wait is over for another reason than the child's end. */
+static int join_leave(struct weft__fiber *child, enum weft__cause cause,
+                      void **result)
+{
+    uint64_t life;
+
+    /* release: before JOINED is taken back. */
+    weft__store(&child->joiner_gen, 0, RELEASE);
+    life = weft__load(&child->life, ACQUIRE);
+    while (!(life & WEFT__LIFE_ENDED)) {
+        uint64_t next =
+            life & ~(WEFT__LIFE_JOINED | WEFT__LIFE_JOINER_MASK);
+
+        /* release: joiner_gen is 0 for the next joiner. acquire: the result,
+         * if it has ended. */
+        if (weft__cas(&child->life, &life, next, ACQ_REL, ACQUIRE))
+            return weft__cause_code(cause);
+    }
+    join_reap(child, result);
+    return 0;
+}
+
+int weft__join(struct weft__fiber *self, struct weft__fiber *child,
+               uint64_t life, void **result)
+{
+    enum weft__cause cause;
+    uint64_t gen;
+    uint64_t version = weft__life_version(life);
+    int status = weft__join_try(child, life, result);
+
+    if (status != -EAGAIN)
+        return status;
+    if (child == self)
+        return -EDEADLK;
+
+    gen = weft__park_open(self, 0, "join", child);
+    for (;;) {
+        uint64_t next;
+
+        life = weft__load(&child->life, ACQUIRE);
+        next = life | WEFT__LIFE_JOINED |
+               (uint64_t)weft__fiber_index(self) << WEFT__LIFE_JOINER_SHIFT;
+        if (weft__life_version(life) != version ||
+            life & (WEFT__LIFE_ENDED | WEFT__LIFE_JOINED |
+                    WEFT__LIFE_DETACHED | WEFT__LIFE_CONSUMED)) {
+            weft__park_revoke(self, &cause);
+            if (weft__life_version(life) != version)
+                return -ESRCH;
+            status = weft__join_try(child, life, result);
+            if (status != -EAGAIN)
+                return status;
+            gen = weft__park_open(self, 0, "join", child);
+            continue;
+        }
+        /* acq_rel: the child's fields if we start it; and our wait. */
+        if (weft__cas(&child->life, &life, next, ACQ_REL, RELAXED))
+            break;
+    }
+    /* release: pairs with the ender's loads. */
+    weft__store(&child->joiner_gen, gen, RELEASE);
+
+    cause = weft__park_join(self, child, version,
+                            child_claim(self, child) ? child : NULL);
+    if (cause != WEFT__CAUSE_OK)
+        return join_leave(child, cause, result);
+
+    if (result)
+        *result = child->result;
+    if (weft__life_consume(child))
+        weft__record_give(&self->worker->records, child);
+    return 0;
+}
+
+/* --- Without waiting ------------------------------------------------------- */
+
+/* What a life word says to one who wants to join or detach: 0 if he may,
+ * -EAGAIN while it runs, or the error. */
+static int join_look(uint64_t life, uint64_t version)
+{
+    if (weft__life_version(life) != version || life & WEFT__LIFE_REAPED)
+        return -ESRCH;
+    if (life & WEFT__LIFE_DETACHED)
+        return -EINVAL;
+    if (life & WEFT__LIFE_JOINED)
+        return -EBUSY;
+    return life & WEFT__LIFE_ENDED ? 0 : -EAGAIN;
+}
+
+int weft__join_try(struct weft__fiber *child, uint64_t life, void **result)
+{
+    uint64_t version = weft__life_version(life);
+    int status;
+    bool free;
+
+    while ((status = join_look(life, version)) == 0) {
+        void *value = child->result;
+
+        if (weft__life_consume_at(child, &life, &free)) {
+            if (result)
+                *result = value;
+            if (free)
+                weft__record_give(records_here(), child);
+            return 0;
+        }
+    }
+    return status;
+}
+
+int weft__detach(struct weft__fiber *child, uint64_t life)
+{
+    uint64_t version = weft__life_version(life);
+    bool free;
+
+    for (;;) {
+        int status = join_look(life, version);
+
+        if (status == 0) {
+            if (!weft__life_consume_at(child, &life, &free))
+                continue;
+            if (free)
+                weft__record_give(records_here(), child);
+            return 0;
+        }
+        if (status != -EAGAIN)
+            return status;
+        /* release: as the end of a life. */
+        if (weft__cas(&child->life, &life, life | WEFT__LIFE_DETACHED,
+                      ACQ_REL, ACQUIRE))
+            return 0;
+    }
+}

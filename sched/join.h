@@ -1,0 +1,57 @@
+/*
+ * Joining: where the end of a fiber meets the one who waits for it.
+ *
+ * The joiner registers itself in the child's life word and then writes the
+ * generation of its wait beside it; the child's end takes the life word to
+ * ENDED and wakes that generation. The record is recycled by the joiner, and
+ * nothing may touch it after that.
+ *
+ *     joiner                             ender
+ *     1 publish the wait (OPEN, gen)     1 g = joiner_gen, if JOINED
+ *     2 CAS life: + JOINED, index        2 CAS life: + ENDED (3 if it moved)
+ *     3 joiner_gen = gen                 3 claim (joiner, g): its last touch
+ *     4 commit (a full barrier)          4 if g was 0 or the claim lost: read
+ *     5 life ENDED? claim itself           joiner_gen again, claim again
+ *                                        5 if that lost too: reap
+ *
+ * What holds:
+ *   1. g is read before ENDED, so it belongs to a joiner of this fiber, and a
+ *      stale one loses its claim. It may be 0 (the joiner is between its 2
+ *      and 3): then either the ender's second look sees the generation, or
+ *      the joiner's look after its barrier sees ENDED (Dekker).
+ *   2. A joiner that was claimed by the ender has the record for itself. One
+ *      that ended its wait otherwise (cancelled, or by its own look) and finds
+ *      ENDED takes the result, and then it and the ender, who may still look,
+ *      meet in REAPED: the second one recycles.
+ *   3. A joiner that leaves before the end sets joiner_gen to 0 and takes
+ *      JOINED back, in this order, so the next joiner starts from 0.
+ *
+ * Why not the generation in the life word: it has 48 bits, and version and
+ * joiner's index leave 8.
+ */
+#ifndef WEFT_SCHED_JOIN_H
+#define WEFT_SCHED_JOIN_H
+
+#include "sched/worker.h"
+
+/* The end of `f`, whose result is stored: wakes its joiner, gives the record
+ * back if that is due. Answers a joiner that the caller should switch to. */
+struct weft__fiber *weft__join_end(struct weft__worker *w,
+                                   struct weft__fiber *f);
+
+/* Step 5 of the joiner: see above. `version` is the child's. */
+void weft__join_commit(struct weft__fiber *joiner, uint64_t gen,
+                       struct weft__fiber *child, uint64_t version);
+
+/* weft_join() for a fiber; `child` and its life word as found. */
+int weft__join(struct weft__fiber *self, struct weft__fiber *child,
+               uint64_t life, void **result);
+
+/* Take the result of one that has ended, without waiting: 0, or -EAGAIN when
+ * it has not. From anywhere. Other answers as weft_join(). */
+int weft__join_try(struct weft__fiber *child, uint64_t life, void **result);
+
+/* weft_detach(). */
+int weft__detach(struct weft__fiber *child, uint64_t life);
+
+#endif

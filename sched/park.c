@@ -1,0 +1,232 @@
+#include "sched/park.h"
+
+#include <errno.h>
+
+#include "sched/fatal.h"
+#include "sched/inject.h"
+#include "sched/worker.h"
+
+static uint64_t wake_state(uint64_t wake)
+{
+    return wake & WEFT__WAKE_STATE_MASK;
+}
+
+uint64_t weft__park_open(struct weft__fiber *self, uint64_t flags,
+                         const char *what, void *object)
+{
+    struct weft__fiber_cold *cold = weft__fiber_cold(self);
+    /* relaxed: while it runs no one else writes the word. */
+    uint64_t gen = (weft__load(&self->wake, RELAXED) & WEFT__WAKE_GEN_MASK) +
+                   WEFT__WAKE_GEN_ONE;
+
+    /* relaxed: dumps take what they get. */
+    weft__store(&cold->what, what, RELAXED);
+    weft__store(&cold->object, object, RELAXED);
+    weft__store(&cold->since, self->worker->clock, RELAXED);
+    /* release: who claims this wait sees what we wrote before it. */
+    weft__store(&self->wake, gen | flags | WEFT__WAKE_OPEN, RELEASE);
+    return gen;
+}
+
+/* The wait is DONE: be RUNNING again, and say why. */
+static enum weft__cause park_over(struct weft__fiber *self)
+{
+    /* acquire: the effect of whoever ended the wait. */
+    uint64_t wake = weft__load(&self->wake, ACQUIRE);
+
+    WEFT__DCHECK(wake_state(wake) == WEFT__WAKE_DONE,
+                 "a fiber was resumed while its wait was open");
+    /* relaxed: no one else writes the word of a RUNNING fiber. */
+    weft__store(&self->wake,
+                (wake & WEFT__WAKE_GEN_MASK) | WEFT__WAKE_RUNNING, RELAXED);
+    return (enum weft__cause)((wake & WEFT__WAKE_CAUSE_MASK) >>
+                              WEFT__WAKE_CAUSE_SHIFT);
+}
+
+static void park_check(struct weft__fiber *self)
+{
+    uintptr_t stack = weft__load(&self->stack, RELAXED); /* its own */
+
+    if (stack & WEFT__STACK_CANARY)
+        weft__stack_check(stack);
+    weft__count(&self->worker->counters.parks, 1);
+}
+
+enum weft__cause weft__park(struct weft__fiber *self)
+{
+    park_check(self);
+    weft__switch_away(self, WEFT__LEFT_PARK);
+    return park_over(self);
+}
+
+enum weft__cause weft__park_join(struct weft__fiber *self,
+                                 struct weft__fiber *child, uint64_t version,
+                                 struct weft__fiber *to)
+{
+    struct weft__worker *w = self->worker;
+
+    park_check(self);
+    if (!to)
+        to = weft__find_local(w);
+    w->left_child = child;
+    w->left_version = version;
+    weft__switch(w, self, to ? to : &w->base, WEFT__LEFT_PARK);
+    return park_over(self);
+}
+
+bool weft__park_revoke(struct weft__fiber *self, enum weft__cause *cause)
+{
+    uint64_t wake = weft__load(&self->wake, RELAXED); /* the swap checks */
+
+    while (wake_state(wake) == WEFT__WAKE_OPEN) {
+        uint64_t next = (wake & WEFT__WAKE_GEN_MASK) | WEFT__WAKE_RUNNING;
+
+        /* acquire: as park_over(), when someone was faster. */
+        if (weft__cas(&self->wake, &wake, next, ACQUIRE, ACQUIRE))
+            return true;
+    }
+    *cause = park_over(self);
+    return false;
+}
+
+bool weft__claim(struct weft__fiber *f, uint64_t gen, enum weft__cause cause)
+{
+    /* relaxed: the swap checks it. */
+    uint64_t wake = weft__load(&f->wake, RELAXED);
+    uint64_t won = gen | (uint64_t)cause << WEFT__WAKE_CAUSE_SHIFT;
+
+    while ((wake & WEFT__WAKE_GEN_MASK) == gen) {
+        uint64_t next;
+
+        if (wake_state(wake) == WEFT__WAKE_PARKED)
+            next = won | WEFT__WAKE_DONE;
+        else if (wake_state(wake) == WEFT__WAKE_OPEN)
+            next = won | WEFT__WAKE_CLAIMED;
+        else
+            break;
+        /* acquire: the registers, from PARKED. release: our effect reaches
+         * the fiber, through its own acquire in park_over(). */
+        if (weft__cas(&f->wake, &wake, next, ACQ_REL, RELAXED))
+            return true;
+    }
+    return false;
+}
+
+bool weft__release(struct weft__fiber *f)
+{
+    /* relaxed: from DONE it is ours, and no one writes; else the swap
+     * checks it. */
+    uint64_t wake = weft__load(&f->wake, RELAXED);
+    bool parked;
+
+    do {
+        if (wake_state(wake) == WEFT__WAKE_DONE)
+            return true;
+        parked = wake_state(wake) == WEFT__WAKE_CLAIMED_PARKED;
+        /* acquire: the registers. release: our effect, as in the claim. */
+    } while (!weft__cas(&f->wake, &wake,
+                        (wake & ~WEFT__WAKE_STATE_MASK) | WEFT__WAKE_DONE,
+                        ACQ_REL, RELAXED));
+    return parked;
+}
+
+void weft__ready(struct weft__fiber *f)
+{
+    struct weft__worker *w = weft__worker_self();
+    uint32_t entry = weft__fiber_index(f) << 1;
+
+    if (!weft__release(f))
+        return;
+    if (w) {
+        weft__worker_push_next(w, entry);
+        return;
+    }
+    weft__inject_push(&entry, 1);
+    /* seq_cst: our push, then our look at the sleepers; pairs with the fence
+     * of a worker that goes to sleep. */
+    weft__fence(SEQ_CST);
+    weft__idle_wake_one();
+}
+
+void weft__batch_add(struct weft__batch *batch, struct weft__fiber *f)
+{
+    weft__fiber_cold(f)->in_hand = NULL;
+    if (batch->last)
+        weft__fiber_cold(batch->last)->in_hand = f;
+    else
+        batch->first = f;
+    batch->last = f;
+}
+
+void weft__batch_ready(struct weft__batch *batch)
+{
+    struct weft__worker *w = weft__worker_self();
+    struct weft__fiber *next;
+
+    if (!batch->first)
+        return;
+    for (struct weft__fiber *f = batch->first; f; f = next) {
+        uint32_t entry = weft__fiber_index(f) << 1;
+
+        next = weft__fiber_cold(f)->in_hand;
+        if (!weft__release(f))
+            continue;
+        if (w)
+            weft__worker_push(w, entry);
+        else
+            weft__inject_push(&entry, 1);
+    }
+    /* seq_cst: as in weft__ready(). */
+    weft__fence(SEQ_CST);
+    weft__idle_wake_one();
+}
+
+bool weft__wake(struct weft__fiber *f, uint64_t gen, enum weft__cause cause)
+{
+    if (!weft__claim(f, gen, cause))
+        return false;
+    weft__ready(f);
+    return true;
+}
+
+bool weft__cancel(struct weft__fiber *f, uint64_t life)
+{
+    uint64_t version = weft__life_version(life);
+    uint64_t wake, state;
+
+    /* seq_cst: the flag, then the look at the wake word; pairs with the
+     * commit in switch.c. */
+    do {
+        if (weft__life_version(life) != version ||
+            life & (WEFT__LIFE_ENDED | WEFT__LIFE_CONSUMED))
+            return false;
+    } while (!weft__cas(&f->life, &life, life | WEFT__LIFE_CANCEL, SEQ_CST,
+                        RELAXED));
+
+    wake = weft__load(&f->wake, ACQUIRE);
+    /* Still this life: so the generation is one of its waits. */
+    if (weft__life_version(weft__load(&f->life, ACQUIRE)) != version)
+        return false;
+    state = wake_state(wake);
+    if ((state == WEFT__WAKE_OPEN || state == WEFT__WAKE_PARKED) &&
+        !(wake & WEFT__WAKE_NO_CANCEL))
+        weft__wake(f, wake & WEFT__WAKE_GEN_MASK, WEFT__CAUSE_CANCEL);
+    return true;
+}
+
+int weft__cause_code(enum weft__cause cause)
+{
+    switch (cause) {
+    case WEFT__CAUSE_CLOSED:
+        return -EPIPE;
+    case WEFT__CAUSE_CANCEL:
+        return -ECANCELED;
+    case WEFT__CAUSE_DEADLOCK:
+        return -EDEADLK;
+    case WEFT__CAUSE_OK:
+    case WEFT__CAUSE_RETRY:
+    case WEFT__CAUSE_SELF:
+        break;
+    }
+    return 0;
+}

@@ -1,0 +1,95 @@
+/*
+ * The scheduler as runtime/ sees it: start, run the first fiber, stop; spawn;
+ * and who is calling.
+ */
+#ifndef WEFT_SCHED_SCHED_H
+#define WEFT_SCHED_SCHED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <weft/fiber.h>
+#include <weft/runtime.h>
+
+#include "sched/fiber.h"
+
+enum { WEFT__WORKERS_MAX = 256 };
+
+/* How workers wait for the world: runtime/ hands in netpoll's. */
+struct weft__poll_hooks {
+    int (*open)(void **poller);
+    void (*close)(void *poller);
+    int (*pass)(void *poller);
+    void (*sleep)(void *poller, int64_t until);
+    void (*wake)(void *poller);
+};
+
+struct weft__sched_config {
+    unsigned workers;
+    unsigned stack_class; /* of fibers that do not ask for another */
+    uint32_t ring;        /* entries of a run queue, a power of two */
+    int64_t stop_timeout; /* nanoseconds */
+    int deadlock;         /* WEFT_DEADLOCK_* */
+    int guard;            /* WEFT_GUARD_* */
+    struct weft__poll_hooks poll;
+};
+
+/*
+ * Start workers, run entry(arg) as the first fiber, watch over them as the
+ * monitor, and stop. As weft_run(); the caller has seen to it that no other
+ * runtime runs.
+ */
+int weft__sched_run(const struct weft__sched_config *config,
+                    int (*entry)(void *), void *arg, int *result);
+
+/* Finish a stop that did not end in time. -EBUSY: it still has not. */
+int weft__sched_finish(void);
+
+/* Start a fiber; `flags` is WEFT__LIFE_DETACHED or 0. See weft_spawn_with(). */
+int weft__sched_spawn(weft_fiber_t *id, const weft_attr_t *attr,
+                      void *(*entry)(void *), void *arg, const void *site,
+                      uint64_t flags);
+
+/* The calling fiber, or NULL on any other thread. */
+struct weft__fiber *weft__fiber_self(void);
+
+/*
+ * Whoever may own something: the calling fiber, or the record of the calling
+ * thread, made at its first call. NULL: no memory.
+ */
+struct weft__fiber *weft__owner_self(void);
+
+/* A thread that is not ours has called in, and may do so again: a program
+ * asleep is not dead. Cheap after the first time. */
+void weft__foreigner_note(void);
+
+/* A thread of a lane: what it does is counted, so it is no foreigner. */
+void weft__lane_thread_begin(void);
+void weft__lane_thread_end(void);
+
+/* Something outside may wake a fiber: a job on a lane. */
+void weft__pending_add(void);
+void weft__pending_done(void);
+
+/* Let others run. */
+void weft__yield(struct weft__fiber *self);
+
+/* Fibers that have not ended. */
+uint64_t weft__sched_live(void);
+
+/* Called for each fiber that has not ended, while it may still change. */
+void weft__sched_each(void (*fn)(struct weft__fiber *f, uint64_t life,
+                                 void *arg),
+                      void *arg);
+
+/* Add up the counters of one worker (or all: index UINT_MAX). */
+int weft__sched_counters(unsigned index, weft_worker_stats_t *out);
+
+/* The state of a fiber in a word: for dumps. */
+const char *weft__fiber_state(const struct weft__fiber *f);
+
+/* Writes the list of fibers; `write` gets a line at a time. Returns how many,
+ * or write's negative answer. */
+int weft__dump(int (*write)(const char *line, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,421 @@
+#include "sched/stack.h"
+
+#include <errno.h>
+#include <string.h>
+#include <weft/runtime.h>
+
+#include "sched/atomic.h"
+#include "sched/fatal.h"
+#include "sched/lock.h"
+#include "sched/os.h"
+#include "sched/sanitizer.h"
+
+enum {
+    STACK_ARENA = 16 << 20, /* bytes, at the least, where there is room */
+    STACK_ARENA_MAX = 256 << 20,
+    STACK_WARM_MAX = 16384, /* idle stacks of a class that keep their pages */
+    STACK_BATCH = WEFT__STACK_CACHE / 2,
+    STACK_COLOURS = 16,
+    STACK_COLOUR = 64,
+    STACK_MAPS_SPARE = 4096, /* mappings left to the program */
+    CANARY_WORDS = 8
+};
+
+/* Address space that the depot's list of free stacks may take. */
+#define STACK_LIST_BYTES ((size_t)128 << 20)
+
+static const uint64_t canary_value = 0x7e5fc0de5afe57acu;
+
+/* One size of stacks. All fields are read and written under the lock. */
+struct depot {
+    weft__lock_t lock;
+    size_t reserved;     /* stacks that someone may take */
+    size_t slots;        /* slots in arenas: at least `reserved` */
+    size_t carved;       /* of these, so many have been handed out once */
+    char *fresh;         /* the arena that slots are carved from */
+    size_t fresh_slots;  /* what is left of it */
+    size_t bytes;
+    size_t unguarded;
+    weft__stack_t *list; /* idle ones, the warmest last */
+    size_t count;
+    size_t capacity;
+    struct arena *arenas; /* that have not been carved from yet */
+};
+
+/* An arena that waits: described in its own first slot's upper page. */
+struct arena {
+    struct arena *next;
+    char *base;
+    size_t slots;
+};
+
+static struct depot depots[WEFT__STACK_CLASSES];
+static struct {
+    int mode; /* WEFT_GUARD_* */
+    enum weft__guard how;
+    size_t map_limit;
+    weft__au64 maps; /* mappings that mprotect guards have made */
+    weft__au32 told;
+} guards;
+
+void weft__stack_setup(int guard)
+{
+    void *page;
+
+    guards.mode = guard;
+    guards.how = WEFT__GUARD_MPROTECT;
+    guards.map_limit = weft__os_map_limit();
+    if (guard != WEFT_GUARD_AUTO)
+        return;
+
+    /* Prove one: an emulator may answer 0 to the call and guard nothing. */
+    page = weft__os_map(2 * WEFT__PAGE);
+    if (!page)
+        return;
+    if (weft__os_guard(page, WEFT__GUARD_MADVISE) == 0 &&
+        weft__os_guarded(page))
+        guards.how = WEFT__GUARD_MADVISE;
+    weft__os_unmap(page, 2 * WEFT__PAGE);
+}
+
+int weft__stack_class(size_t size)
+{
+    unsigned log = WEFT__STACK_MIN_LOG;
+
+    while (((size_t)1 << log) < size && log <= WEFT__STACK_MAX_LOG)
+        log++;
+    return log > WEFT__STACK_MAX_LOG ? -EINVAL
+                                     : (int)(log - WEFT__STACK_MIN_LOG);
+}
+
+size_t weft__stack_class_size(unsigned class)
+{
+    return (size_t)1 << (WEFT__STACK_MIN_LOG + class);
+}
+
+/* --- Reserving ----------------------------------------------------------- */
+
+/* Arenas double with what the class has, between the two bounds; where that
+ * much is not to be had, halve down to what is asked. Under the lock. */
+static int depot_grow(struct depot *depot, unsigned class, size_t slots)
+{
+    size_t size = weft__stack_class_size(class);
+    size_t least = slots * size;
+    size_t bytes = depot->bytes;
+    char *base;
+
+    if (least / size != slots)
+        return -ENOMEM;
+    if (bytes < STACK_ARENA)
+        bytes = STACK_ARENA;
+    if (bytes > STACK_ARENA_MAX)
+        bytes = STACK_ARENA_MAX;
+    bytes -= bytes % size;
+    if (bytes < least)
+        bytes = least;
+    while (!(base = weft__os_map(bytes))) {
+        if (bytes == least)
+            return -ENOMEM;
+        bytes = bytes / 2 - bytes / 2 % size;
+        if (bytes < least)
+            bytes = least;
+    }
+
+    /* The last words of the arena's last slot: the first page that its
+     * taker would touch anyway. */
+    struct arena *arena = (struct arena *)(void *)(base + bytes) - 1;
+
+    arena->base = base;
+    arena->slots = bytes / size;
+    arena->next = depot->arenas;
+    depot->arenas = arena;
+    depot->slots += arena->slots;
+    depot->bytes += bytes;
+    return 0;
+}
+
+static int depot_list_make(struct depot *depot, unsigned class)
+{
+    /* Every slot that a list of this length can name is 1 TiB of stacks. */
+    size_t bytes = STACK_LIST_BYTES >> class;
+
+    if (bytes < WEFT__PAGE * 16)
+        bytes = WEFT__PAGE * 16;
+    while (!(depot->list = weft__os_map(bytes))) {
+        bytes /= 2;
+        if (bytes < WEFT__PAGE)
+            return -ENOMEM;
+    }
+    depot->capacity = bytes / sizeof(*depot->list);
+    return 0;
+}
+
+int weft__stack_reserve(unsigned class, size_t n)
+{
+    struct depot *depot = &depots[class];
+    int status = 0;
+
+    weft__lock_acquire(&depot->lock);
+    if (!depot->list)
+        status = depot_list_make(depot, class);
+    if (status == 0 && depot->reserved + n > depot->capacity)
+        status = -ENOMEM;
+    if (status == 0 && depot->reserved + n > depot->slots)
+        status = depot_grow(depot, class, depot->reserved + n - depot->slots);
+    if (status == 0)
+        depot->reserved += n;
+    weft__lock_release(&depot->lock);
+    return status;
+}
+
+void weft__stack_unreserve(unsigned class, size_t n)
+{
+    struct depot *depot = &depots[class];
+
+    weft__lock_acquire(&depot->lock);
+    WEFT__CHECK(depot->reserved >= n, "more stacks unreserved than reserved");
+    depot->reserved -= n;
+    weft__lock_release(&depot->lock);
+}
+
+/* --- Guards -------------------------------------------------------------- */
+
+static void canary_write(char *base)
+{
+    uint64_t *words = (uint64_t *)(void *)base;
+
+    for (int i = 0; i < CANARY_WORDS; i++)
+        words[i] = canary_value;
+}
+
+bool weft__stack_intact(weft__stack_t stack)
+{
+    const uint64_t *words =
+        (const uint64_t *)(const void *)weft__stack_base(stack);
+
+    if (!(stack & WEFT__STACK_CANARY))
+        return true;
+    for (int i = 0; i < CANARY_WORDS; i++)
+        if (words[i] != canary_value)
+            return false;
+    return true;
+}
+
+void weft__stack_check(weft__stack_t stack)
+{
+    WEFT__CHECK(weft__stack_intact(stack),
+                "a fiber has overflowed its stack (it had no guard page)");
+}
+
+/* Guard one slot; false: it needs a canary. */
+static bool guard_slot(char *base)
+{
+    if (guards.mode == WEFT_GUARD_CANARY)
+        return false;
+    if (guards.how == WEFT__GUARD_MADVISE &&
+        weft__os_guard(base, WEFT__GUARD_MADVISE) == 0)
+        return true;
+
+    /* Two more mappings a slot. relaxed: a count. */
+    if (weft__fetch_add(&guards.maps, 2, RELAXED) + STACK_MAPS_SPARE <
+            guards.map_limit &&
+        weft__os_guard(base, WEFT__GUARD_MPROTECT) == 0)
+        return true;
+    weft__fetch_sub(&guards.maps, 2, RELAXED);
+    return false;
+}
+
+static weft__stack_t slot_make(struct depot *depot, char *base,
+                               unsigned class)
+{
+    size_t size = weft__stack_class_size(class);
+    weft__stack_t stack = (uintptr_t)base | class;
+
+    weft__stack_register(base + WEFT__PAGE, base + size);
+    if (guard_slot(base))
+        return stack;
+
+    canary_write(base);
+    weft__lock_acquire(&depot->lock);
+    depot->unguarded++;
+    weft__lock_release(&depot->lock);
+    if (weft__exchange(&guards.told, 1, RELAXED) == 0)
+        weft__log(WEFT_LOG_WARNING,
+                  "no guard page for a stack: from here on some carry a "
+                  "canary that is checked at each park (see "
+                  "stacks_unguarded in weft_stats)");
+    return stack | WEFT__STACK_CANARY;
+}
+
+/* --- Taking and giving --------------------------------------------------- */
+
+/* Carve a slot that has never been used. Under the lock. */
+static char *depot_carve(struct depot *depot, unsigned class)
+{
+    if (depot->fresh_slots == 0) {
+        struct arena *arena = depot->arenas;
+
+        WEFT__CHECK(arena, "a stack was taken that no one had reserved");
+        depot->arenas = arena->next;
+        depot->fresh = arena->base;
+        depot->fresh_slots = arena->slots;
+    }
+
+    char *base = depot->fresh;
+
+    depot->fresh += weft__stack_class_size(class);
+    depot->fresh_slots--;
+    depot->carved++;
+    return base;
+}
+
+static void slot_open(weft__stack_t stack)
+{
+    char *limit = weft__stack_limit(stack);
+
+    weft__unpoison(limit,
+                   (size_t)(weft__stack_base(stack) +
+                            weft__stack_size(stack) - limit));
+}
+
+static void slot_shut(weft__stack_t stack)
+{
+    char *limit = weft__stack_limit(stack);
+
+    weft__poison(limit, (size_t)(weft__stack_base(stack) +
+                                 weft__stack_size(stack) - limit));
+}
+
+static __attribute__((noinline)) weft__stack_t
+stack_take_slow(struct weft__stack_cache *cache, unsigned class)
+{
+    struct depot *depot = &depots[class];
+    weft__stack_t stack = 0;
+    char *base = NULL;
+    size_t n = 0;
+
+    weft__lock_acquire(&depot->lock);
+    if (depot->count > 0) {
+        stack = depot->list[--depot->count];
+        if (cache) {
+            n = depot->count < STACK_BATCH ? depot->count : STACK_BATCH;
+            depot->count -= n;
+            memcpy(cache->stacks, depot->list + depot->count,
+                   n * sizeof(*cache->stacks));
+            cache->count = (unsigned)n;
+        }
+    } else {
+        base = depot_carve(depot, class);
+    }
+    weft__lock_release(&depot->lock);
+    return stack ? stack : slot_make(depot, base, class);
+}
+
+weft__stack_t weft__stack_take(struct weft__stack_cache *cache,
+                               unsigned class, unsigned cache_class)
+{
+    weft__stack_t stack;
+
+    if (class != cache_class)
+        cache = NULL;
+    if (cache && cache->count > 0)
+        stack = cache->stacks[--cache->count];
+    else
+        stack = stack_take_slow(cache, class);
+    slot_open(stack);
+    return stack;
+}
+
+/* Give `n` stacks of one class to the depot. */
+static void depot_put(unsigned class, const weft__stack_t *stacks, size_t n)
+{
+    struct depot *depot = &depots[class];
+    bool cold;
+
+    weft__lock_acquire(&depot->lock);
+    cold = depot->count >= STACK_WARM_MAX;
+    weft__lock_release(&depot->lock);
+
+    /* Outside the lock: a system call each. */
+    for (size_t i = 0; cold && i < n; i++) {
+        weft__os_discard(weft__stack_base(stacks[i]),
+                         weft__stack_size(stacks[i]));
+        if (stacks[i] & WEFT__STACK_CANARY)
+            canary_write(weft__stack_base(stacks[i]));
+    }
+
+    weft__lock_acquire(&depot->lock);
+    WEFT__CHECK(depot->count + n <= depot->capacity,
+                "more stacks given back than were ever made");
+    memcpy(depot->list + depot->count, stacks, n * sizeof(*stacks));
+    depot->count += n;
+    weft__lock_release(&depot->lock);
+}
+
+void weft__stack_give(struct weft__stack_cache *cache, weft__stack_t stack,
+                      unsigned cache_class)
+{
+    unsigned class = weft__stack_class_of(stack);
+
+    if (stack & WEFT__STACK_CANARY)
+        weft__stack_check(stack);
+    slot_shut(stack);
+    if (!cache || class != cache_class) {
+        depot_put(class, &stack, 1);
+        return;
+    }
+    if (cache->count == WEFT__STACK_CACHE) {
+        /* The older half leaves: the newer one is warm. */
+        depot_put(class, cache->stacks, STACK_BATCH);
+        cache->count -= STACK_BATCH;
+        memmove(cache->stacks, cache->stacks + STACK_BATCH,
+                cache->count * sizeof(*cache->stacks));
+    }
+    cache->stacks[cache->count++] = stack;
+}
+
+void weft__stack_cache_flush(struct weft__stack_cache *cache,
+                             unsigned cache_class)
+{
+    if (cache->count > 0)
+        depot_put(cache_class, cache->stacks, cache->count);
+    cache->count = 0;
+}
+
+/* --- Asking -------------------------------------------------------------- */
+
+char *weft__stack_top(weft__stack_t stack)
+{
+    size_t size = weft__stack_size(stack);
+    size_t colour = (stack / size) % STACK_COLOURS;
+
+    return weft__stack_base(stack) + size - colour * STACK_COLOUR;
+}
+
+char *weft__stack_limit(weft__stack_t stack)
+{
+    return weft__stack_base(stack) +
+           (stack & WEFT__STACK_CANARY ? CANARY_WORDS * sizeof(uint64_t)
+                                       : WEFT__PAGE);
+}
+
+size_t weft__stack_high_water(weft__stack_t stack)
+{
+    /* A guard or canary page is not part of what was used. */
+    return weft__os_touched(weft__stack_base(stack) + WEFT__PAGE,
+                            weft__stack_size(stack) - WEFT__PAGE);
+}
+
+void weft__stack_stats(struct weft__stack_stats *out)
+{
+    *out = (struct weft__stack_stats){ 0 };
+    for (unsigned i = 0; i < WEFT__STACK_CLASSES; i++) {
+        struct depot *depot = &depots[i];
+
+        weft__lock_acquire(&depot->lock);
+        out->slots += depot->carved;
+        out->bytes += depot->bytes;
+        out->unguarded += depot->unguarded;
+        weft__lock_release(&depot->lock);
+    }
+}

@@ -1,0 +1,311 @@
+/*
+ * The switch: the one place where a worker leaves one context for another,
+ * the commit of what was left, and the first and last act of a fiber.
+ *
+ * Who is left cannot be queued or given back by itself: it still stands on
+ * its stack. So it leaves a note with its worker, and whatever the worker
+ * runs next reads the note as its first act: a fiber that goes on, a new one
+ * at its entry, or the base context.
+ *
+ * In a TSan build the plain accesses of this file are not instrumented: a
+ * worker's own data is touched by every fiber that it runs, one after the
+ * other, and telling TSan of that order would order the users' data too and
+ * hide their races.
+ */
+#include <stddef.h>
+
+#include "sched/context.h"
+#include "sched/fatal.h"
+#include "sched/join.h"
+#include "sched/park.h"
+#include "sched/sanitizer.h"
+#include "sched/worker.h"
+
+/* The C++ runtime's note of the exceptions in flight, one a thread; a fiber
+ * that moves takes its own along. Weak: NULL in a program without C++. */
+struct exceptions {
+    void *caught;
+    unsigned uncaught;
+};
+extern struct exceptions *__cxa_get_globals(void) __attribute__((weak));
+
+static void exceptions_leave(struct exceptions *mine)
+{
+    struct exceptions *global = __cxa_get_globals();
+
+    *mine = *global;
+    if (mine->caught || mine->uncaught)
+        *global = (struct exceptions){ 0 };
+}
+
+static void exceptions_return(const struct exceptions *mine)
+{
+    if (mine->caught || mine->uncaught)
+        *__cxa_get_globals() = *mine;
+}
+
+/* --- The commit ----------------------------------------------------------- */
+
+/* The registers of `f` are saved: let its wakers queue it. See park.h. */
+static void park_commit(struct weft__worker *w, struct weft__fiber *f)
+{
+    /* relaxed: the swap checks it. */
+    uint64_t wake = weft__load(&f->wake, RELAXED);
+
+    weft__os_point("park commits");
+    while ((wake & WEFT__WAKE_STATE_MASK) != WEFT__WAKE_DONE) {
+        bool open = (wake & WEFT__WAKE_STATE_MASK) == WEFT__WAKE_OPEN;
+        uint64_t parked = (wake & ~WEFT__WAKE_STATE_MASK) |
+                          (open ? WEFT__WAKE_PARKED
+                                : WEFT__WAKE_CLAIMED_PARKED);
+
+        WEFT__CHECK(open || (wake & WEFT__WAKE_STATE_MASK) ==
+                                WEFT__WAKE_CLAIMED,
+                    "a fiber parked without an open wait");
+        /* seq_cst: publishes the registers, and is the full barrier between
+         * our PARKED and the flags below; pairs with weft__cancel(). */
+        if (!weft__cas(&f->wake, &wake, parked, SEQ_CST, RELAXED))
+            continue;
+        if (!open)
+            return;
+        if (!(wake & WEFT__WAKE_NO_CANCEL) &&
+            weft__load(&f->life, RELAXED) & WEFT__LIFE_CANCEL)
+            weft__wake(f, wake & WEFT__WAKE_GEN_MASK, WEFT__CAUSE_CANCEL);
+        if (w->left_child)
+            weft__join_commit(f, wake & WEFT__WAKE_GEN_MASK, w->left_child,
+                              w->left_version);
+        return;
+    }
+
+    /* Its waker has come and gone. */
+    weft__worker_push_next(w, weft__fiber_index(f) << 1);
+}
+
+static void landed(struct weft__worker *w)
+{
+    switch (w->left_how) {
+    case WEFT__LEFT_BASE:
+        break;
+    case WEFT__LEFT_PARK:
+        park_commit(w, w->left);
+        break;
+    case WEFT__LEFT_YIELD:
+        weft__worker_push(w, weft__fiber_index(w->left) << 1);
+        break;
+    case WEFT__LEFT_END:
+        weft__stack_give(&w->stacks, w->left_stack,
+                         weft__sched.config.stack_class);
+        break;
+    }
+}
+
+/* --- What the sanitizers are told ----------------------------------------- */
+
+#if defined(WEFT__TSAN)
+static void **tsan_slot(struct weft__worker *w, struct weft__fiber *f)
+{
+    return f == &w->base ? &w->tsan : &weft__fiber_cold(f)->tsan;
+}
+
+static void tell_leave(struct weft__worker *w, struct weft__fiber *self,
+                       struct weft__fiber *to, bool fresh)
+{
+    void **slot = tsan_slot(w, to);
+
+    /* The base context is known to TSan by itself: as its thread. */
+    if (self == &w->base)
+        w->tsan = __tsan_get_current_fiber();
+    if (fresh)
+        *slot = __tsan_create_fiber(0);
+    if (!self)
+        w->tsan_ended = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(*slot, __tsan_switch_to_fiber_no_sync);
+}
+
+static void tell_arrive(struct weft__worker *w, struct weft__fiber *self)
+{
+    (void)self;
+    if (w->tsan_ended)
+        __tsan_destroy_fiber(w->tsan_ended);
+    w->tsan_ended = NULL;
+}
+#elif defined(WEFT__ASAN)
+static void tell_leave(struct weft__worker *w, struct weft__fiber *self,
+                       struct weft__fiber *to, bool fresh)
+{
+    void **fake = NULL;
+    const void *low = w->stack_low;
+    size_t size = w->stack_size;
+
+    (void)fresh;
+    if (self)
+        fake = self == &w->base ? &w->asan : &weft__fiber_cold(self)->asan;
+    if (to != &w->base) {
+        weft__stack_t stack = weft__load(&to->stack, RELAXED);
+
+        low = weft__stack_limit(stack);
+        size = (size_t)(weft__stack_base(stack) + weft__stack_size(stack) -
+                        (const char *)low);
+    }
+    /* A NULL slot: this context ends, and so does its fake stack. */
+    __sanitizer_start_switch_fiber(fake, low, size);
+}
+
+static void tell_arrive(struct weft__worker *w, struct weft__fiber *self)
+{
+    const void *low;
+    size_t size;
+    void *fake = NULL;
+
+    if (self)
+        fake = self == &w->base ? w->asan : weft__fiber_cold(self)->asan;
+    __sanitizer_finish_switch_fiber(fake, &low, &size);
+    if (w->left == &w->base && !w->stack_low) {
+        w->stack_low = low;
+        w->stack_size = size;
+    }
+}
+#else
+static inline void tell_leave(struct weft__worker *w,
+                              struct weft__fiber *self,
+                              struct weft__fiber *to, bool fresh)
+{
+    (void)w, (void)self, (void)to, (void)fresh;
+}
+
+static inline void tell_arrive(struct weft__worker *w,
+                               struct weft__fiber *self)
+{
+    (void)w, (void)self;
+}
+#endif
+
+/* --- Birth and death ------------------------------------------------------ */
+
+/* May a fiber that ends lend its stack to the next new one? Not where the
+ * sanitizers keep an account of each. */
+#if defined(WEFT__TSAN) || defined(WEFT__ASAN)
+enum { ADOPT = 0 };
+#else
+enum { ADOPT = 1 };
+#endif
+
+/* `next` is new and starts on the stack of one that has just ended. */
+static bool adopt(struct weft__worker *w, struct weft__fiber *next,
+                  weft__stack_t stack)
+{
+    uintptr_t wanted = weft__load(&next->stack, RELAXED); /* ours to run */
+
+    if (!ADOPT || !weft__fiber_unstarted(next) ||
+        weft__stack_class_of(wanted) != weft__stack_class_of(stack))
+        return false;
+    stack &= WEFT__STACK_BASE_MASK | WEFT__STACK_CANARY;
+    /* relaxed: only dumps read it from elsewhere. */
+    weft__store(&next->stack, wanted | stack, RELAXED);
+    next->worker = w;
+    weft__set_self(next);
+    weft__count(&w->counters.switches, 1);
+    return true;
+}
+
+/* The last act of a fiber. Answers the fiber that goes on with its stack; if
+ * there is none it does not return. */
+static __attribute__((noinline)) struct weft__fiber *
+fiber_end(struct weft__fiber *f, void *result)
+{
+    struct weft__worker *w = f->worker;
+    weft__stack_t stack = weft__load(&f->stack, RELAXED); /* its own */
+    unsigned class = weft__stack_class_of(stack);
+    struct weft__fiber *next;
+
+    if (stack & WEFT__STACK_CANARY)
+        weft__stack_check(stack);
+    if (stack & WEFT__FIBER_NAMED)
+        weft__fiber_cold(f)->name[0] = '\0';
+    f->result = result;
+    /* relaxed: a running fiber's word is its own. For dumps: no longer one. */
+    weft__store(&f->wake,
+                (weft__load(&f->wake, RELAXED) & WEFT__WAKE_GEN_MASK) |
+                    WEFT__WAKE_FREE,
+                RELAXED);
+
+    /* From here on the record may be another's. */
+    next = weft__join_end(w, f);
+    weft__count(&w->counters.ended, 1);
+    if (class != weft__sched.config.stack_class)
+        weft__stack_unreserve(class, 1);
+    /* relaxed: a stop that this misses is seen at the monitor's look. */
+    if (weft__load(&weft__sched.stopping, RELAXED))
+        weft__monitor_ring();
+
+    if (!next)
+        next = weft__find_local(w);
+    if (next && adopt(w, next, stack))
+        return next;
+    stack &= WEFT__STACK_BASE_MASK | WEFT__STACK_CANARY |
+             WEFT__STACK_CLASS_MASK;
+    w->left_stack = stack;
+    weft__switch(w, NULL, next ? next : &w->base, WEFT__LEFT_END);
+    weft__fatal(__FILE__, __LINE__, "a fiber that had ended went on");
+}
+
+static void fiber_main(void *fiber)
+{
+    struct weft__fiber *f = fiber;
+
+    tell_arrive(f->worker, NULL);
+    landed(f->worker);
+    while (f)
+        f = fiber_end(f, f->entry(f->arg));
+}
+
+/* --- The switch itself ----------------------------------------------------- */
+
+void weft__switch(struct weft__worker *w, struct weft__fiber *self,
+                  struct weft__fiber *to, enum weft__left how)
+{
+    struct exceptions exceptions;
+    void *nowhere;
+    bool fresh = weft__fiber_unstarted(to);
+    void *load;
+
+    w->left = self;
+    w->left_how = how;
+    weft__count(&w->counters.switches, 1);
+    if (fresh) {
+        uintptr_t flags = weft__load(&to->stack, RELAXED); /* ours to run */
+        weft__stack_t stack =
+            weft__stack_take(&w->stacks, weft__stack_class_of(flags),
+                             weft__sched.config.stack_class);
+
+        /* relaxed: only dumps read it from elsewhere. */
+        weft__store(&to->stack, flags | stack, RELAXED);
+        load = weft__stack_top(stack);
+    } else {
+        load = to->sp;
+    }
+    to->worker = w;
+    weft__set_self(to);
+    if (__cxa_get_globals)
+        exceptions_leave(&exceptions);
+    tell_leave(w, self, to, fresh);
+
+    weft__context_switch(self ? &self->sp : &nowhere, load,
+                         fresh ? fiber_main : NULL, to);
+
+    /* Someone came back to `self`, perhaps on another worker. */
+    w = self->worker;
+    tell_arrive(w, self);
+    if (__cxa_get_globals)
+        exceptions_return(&exceptions);
+    landed(w);
+}
+
+void weft__switch_away(struct weft__fiber *self, enum weft__left how)
+{
+    struct weft__worker *w = self->worker;
+    struct weft__fiber *next = weft__find_local(w);
+
+    w->left_child = NULL;
+    weft__switch(w, self, next ? next : &w->base, how);
+}

@@ -1,0 +1,163 @@
+#include "sched/worker.h"
+
+#include <errno.h>
+
+#include "sched/fatal.h"
+#include "sched/inject.h"
+#include "sched/park.h"
+
+enum { OVERFLOW_BATCH = 256 };
+
+int weft__worker_open(struct weft__worker *w, unsigned index)
+{
+    int status;
+
+    w->index = index;
+    w->victim = index + 1;
+    w->base.worker = w;
+    weft__init(&w->base.stack, WEFT__FIBER_BASE | WEFT__STACK_BASE_MASK);
+    status = weft__runq_open(&w->runq, weft__sched.config.ring);
+    if (status == 0)
+        status = weft__sched.config.poll.open(&w->poller);
+    return status;
+}
+
+void weft__worker_close(struct weft__worker *w)
+{
+    weft__record_cache_flush(&w->records);
+    weft__stack_cache_flush(&w->stacks, weft__sched.config.stack_class);
+    if (w->poller)
+        weft__sched.config.poll.close(w->poller);
+    weft__runq_close(&w->runq);
+}
+
+void *weft__worker_main(void *worker)
+{
+    struct weft__worker *w = worker;
+
+    weft__os_timer_slack(1);
+    weft__set_self(&w->base);
+    weft__overflow_thread_begin();
+    w->clock = weft__os_now();
+    for (;;) {
+        struct weft__fiber *f = weft__find(w);
+
+        if (f) {
+            weft__switch(w, &w->base, f, WEFT__LEFT_BASE);
+            continue;
+        }
+        /* acquire: pairs with the release of the stop. */
+        if (weft__load(&weft__sched.quit, ACQUIRE))
+            break;
+        weft__idle(w);
+    }
+    weft__overflow_thread_end();
+    weft__set_self(NULL);
+    return NULL;
+}
+
+/* --- Queues of one worker -------------------------------------------------- */
+
+static void drop(struct weft__worker *w, uint32_t entry)
+{
+    struct weft__fiber *f = weft__fiber_at(entry >> 1);
+
+    if (weft__life_drop_hint(f))
+        weft__record_give(&w->records, f);
+}
+
+/* Says "new" of a fiber that has been started by another way. */
+static bool is_dead(uint32_t entry)
+{
+    /* relaxed: NEW never comes back while the hint is out. */
+    return entry & WEFT__ENTRY_HINT &&
+           (weft__load(&weft__fiber_at(entry >> 1)->wake, RELAXED) &
+            WEFT__WAKE_STATE_MASK) != WEFT__WAKE_NEW;
+}
+
+/*
+ * The ring is full. Dead hints are dropped first: a tree of joins leaves many
+ * and needs no other room. What is alive goes to the injection queue, a batch
+ * at a time, the oldest first.
+ *
+ * noinline: the array would be part of every user's frame.
+ */
+static __attribute__((noinline)) void worker_overflow(struct weft__worker *w)
+{
+    uint32_t entries[OVERFLOW_BATCH];
+    uint32_t n = weft__runq_pop_n(&w->runq, entries, OVERFLOW_BATCH);
+    uint32_t alive = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (is_dead(entries[i]))
+            drop(w, entries[i]);
+        else
+            entries[alive++] = entries[i];
+    }
+    weft__count(&w->counters.overflows, 1);
+    if (alive < n / 2) {
+        for (uint32_t i = 0; i < alive; i++)
+            weft__runq_push(&w->runq, entries[i]);
+        return;
+    }
+    weft__inject_push(entries, alive);
+    /* seq_cst: as in weft__ready(). */
+    weft__fence(SEQ_CST);
+    weft__idle_wake_one();
+}
+
+void weft__worker_push(struct weft__worker *w, uint32_t entry)
+{
+    while (!weft__runq_push(&w->runq, entry))
+        worker_overflow(w);
+}
+
+void weft__worker_push_next(struct weft__worker *w, uint32_t entry)
+{
+    /* relaxed: only the owner fills the slot. */
+    uint32_t old = weft__load(&w->next, RELAXED);
+
+    if (old == 0) {
+        /* release: pairs with the acquire of whoever takes it. Nobody is
+         * woken for it: the owner is about to come by. */
+        weft__store(&w->next, entry, RELEASE);
+        return;
+    }
+    old = weft__exchange(&w->next, entry, ACQ_REL);
+    if (old == 0)
+        return;
+    weft__worker_push(w, old);
+    weft__idle_hint();
+}
+
+bool weft__worker_take_next(struct weft__worker *w, uint32_t entry)
+{
+    /* acquire: pairs with the release that filled it. */
+    return weft__load(&w->next, RELAXED) == entry &&
+           weft__cas(&w->next, &entry, 0, ACQUIRE, RELAXED);
+}
+
+struct weft__fiber *weft__entry_claim(struct weft__worker *w, uint32_t entry)
+{
+    struct weft__fiber *f = weft__fiber_at(entry >> 1);
+    uint64_t wake;
+
+    if (!(entry & WEFT__ENTRY_HINT))
+        return f;
+
+    /* relaxed: the swap checks it. */
+    wake = weft__load(&f->wake, RELAXED);
+    if ((wake & WEFT__WAKE_STATE_MASK) == WEFT__WAKE_NEW) {
+        uint64_t running = (wake & WEFT__WAKE_GEN_MASK) | WEFT__WAKE_RUNNING;
+
+        /* acquire: what its spawner wrote. */
+        if (weft__cas(&f->wake, &wake, running, ACQ_REL, RELAXED)) {
+            uintptr_t stack = weft__load(&f->stack, RELAXED); /* ours now */
+
+            weft__store(&f->stack, stack | WEFT__FIBER_OWNS_HINT, RELAXED);
+            return f;
+        }
+    }
+    drop(w, entry);
+    return NULL;
+}

@@ -1,0 +1,183 @@
+/*
+ * Workers: the OS threads that run fibers, and what they share.
+ *
+ * A worker's thread lives in its base context, an ordinary thread stack with
+ * the scheduler's loop (worker.c). From there it switches to a fiber, and
+ * fibers switch to each other without coming by here (switch.c); when there
+ * is nothing to switch to, or it is time for the long look, the base runs.
+ */
+#ifndef WEFT_SCHED_WORKER_H
+#define WEFT_SCHED_WORKER_H
+
+#include <stdbool.h>
+
+#include "sched/atomic.h"
+#include "sched/fiber.h"
+#include "sched/os.h"
+#include "sched/overflow.h"
+#include "sched/runq.h"
+#include "sched/sched.h"
+
+/* What became of the context that a worker has just left. */
+enum weft__left {
+    WEFT__LEFT_BASE,   /* nothing to do */
+    WEFT__LEFT_PARK,   /* commit its wait */
+    WEFT__LEFT_YIELD,  /* to the back of the queue */
+    WEFT__LEFT_END     /* give its stack back */
+};
+
+enum {
+    WEFT__TURNS = 61,       /* turns between two long looks */
+    WEFT__MASK_WORDS = WEFT__WORKERS_MAX / 64
+};
+
+/* Counters: written by the owner alone, read by anyone. */
+struct weft__counters {
+    weft__au64 spawned;
+    weft__au64 ended;
+    weft__au64 switches;
+    weft__au64 parks;
+    weft__au64 yields;
+    weft__au64 steals;
+    weft__au64 stolen;
+    weft__au64 wakes;
+    weft__au64 sleeps;
+    weft__au64 polls;
+    weft__au64 overflows;
+};
+
+struct weft__worker {
+    struct weft__fiber base;
+
+    /* The owner's. */
+    struct weft__fiber *left; /* who was left last, and how */
+    enum weft__left left_how;
+    weft__stack_t left_stack;
+    struct weft__fiber *left_child; /* of one that joins, or NULL */
+    uint64_t left_version;
+    uint32_t turn;
+    uint32_t straight; /* turns since something left the ring */
+    unsigned index;
+    unsigned victim; /* where the next round of stealing starts */
+    bool spinning;
+    int64_t clock;   /* of the last long look */
+    int64_t polled;  /* when this worker's loop was served last */
+    struct weft__record_cache records;
+    struct weft__stack_cache stacks;
+    void *tsan; /* the sanitizers' idea of the base context */
+    void *tsan_ended;
+    void *asan;
+    const void *stack_low; /* of the base context */
+    size_t stack_size;
+
+    /* Shared. */
+    weft__au32 next __attribute__((aligned(64))); /* next slot: an entry */
+    weft__au32 preempt; /* the monitor asks: let others run */
+    struct weft__counters counters;
+    struct weft__runq runq;
+    void *poller;
+    weft__os_thread thread;
+};
+
+/* What all workers share. */
+struct weft__sched {
+    struct weft__sched_config config;
+    unsigned count;
+    unsigned started; /* threads that exist */
+    struct weft__worker **workers;
+
+    weft_fiber_t first; /* the id of weft_run's entry */
+    weft__au64 spawned; /* fibers that no worker spawned */
+    weft__au32 running; /* between start and stop */
+    weft__au32 quit;
+    weft__au32 stopping;
+    weft__au32 pending;   /* what may wake a fiber from outside */
+    weft__au32 foreigners;
+    weft__au32 entry_done;
+
+    /* Sleepers: a bit each, and how many. See idle.c. */
+    weft__au64 idle_mask[WEFT__MASK_WORDS] __attribute__((aligned(64)));
+    weft__au32 idle;
+    weft__au32 spinners;
+
+    /* The monitor's doorbell. See monitor.c. */
+    weft__au32 bell __attribute__((aligned(64)));
+    weft__au32 monitor_asleep;
+};
+
+extern struct weft__sched weft__sched;
+
+/* One more: only the owner writes, so no locked operation is needed. */
+static inline void weft__count(weft__au64 *counter, uint64_t n)
+{
+    weft__store(counter, weft__load(counter, RELAXED) + n, RELAXED);
+}
+
+/* The worker that the caller runs on, or NULL. */
+static inline struct weft__worker *weft__worker_self(void)
+{
+    struct weft__fiber *self = weft__self();
+
+    return self ? self->worker : NULL;
+}
+
+/* --- worker.c: queues of one worker, the loop ----------------------------- */
+
+int weft__worker_open(struct weft__worker *w, unsigned index);
+void weft__worker_close(struct weft__worker *w);
+void *weft__worker_main(void *worker);
+
+/* Put an entry into the next slot; who was there goes to the ring. */
+void weft__worker_push_next(struct weft__worker *w, uint32_t entry);
+/* Put an entry at the back of the ring. */
+void weft__worker_push(struct weft__worker *w, uint32_t entry);
+/* Take `entry` out of the next slot, if it is there. */
+bool weft__worker_take_next(struct weft__worker *w, uint32_t entry);
+
+/* The right to run the fiber of an entry: NULL if it was a dead hint. */
+struct weft__fiber *weft__entry_claim(struct weft__worker *w,
+                                      uint32_t entry);
+
+/* --- find.c: what runs next ----------------------------------------------- */
+
+/* Short: next slot and ring, no more. NULL: ask the base context. */
+struct weft__fiber *weft__find_local(struct weft__worker *w);
+/* All: also injection, the poller, and others' queues. */
+struct weft__fiber *weft__find(struct weft__worker *w);
+/* Is there anything in sight that a worker could take? */
+bool weft__find_any(struct weft__worker *w);
+
+/* --- switch.c: from one context to another -------------------------------- */
+
+/* Leave `self` (NULL: an ended one) for `to`, whom the caller may run. */
+void weft__switch(struct weft__worker *w, struct weft__fiber *self,
+                  struct weft__fiber *to, enum weft__left how);
+/* Leave `self` for what is next. */
+void weft__switch_away(struct weft__fiber *self, enum weft__left how);
+
+/* --- idle.c: sleeping and waking ------------------------------------------ */
+
+void weft__idle(struct weft__worker *w);
+/* Wake one sleeper for new work, unless someone is looking already. */
+void weft__idle_wake_one(void);
+void weft__idle_wake_all(void);
+/* A worker starts or ends looking at others' queues. */
+bool weft__idle_spin_begin(struct weft__worker *w);
+void weft__idle_spin_end(struct weft__worker *w, bool found);
+
+/* Someone may be needed: a relaxed look at the sleepers. */
+static inline void weft__idle_hint(void)
+{
+    /* relaxed: a push to one's own ring issues no fence. What this misses is
+     * parallelism for one look of the monitor, never liveness: the pusher is
+     * awake and owns the entry. */
+    if (weft__load(&weft__sched.idle, RELAXED))
+        weft__idle_wake_one();
+}
+
+/* --- monitor.c ------------------------------------------------------------ */
+
+/* Ring the monitor's bell. From anywhere. */
+void weft__monitor_ring(void);
+
+#endif

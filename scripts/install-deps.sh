@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Run it to install what weft needs on a fresh Debian 12; run.sh, bench.sh and
+# test.sh do so themselves. Usage: install-deps.sh [build|test|fresh]...
+#
+# As root or with a sudo that does not ask. Packages that are there already are
+# left alone, and apt is not started (nor the network used) if all are.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+# To build weft, its examples and benches, and to run the pipeline.
+build_packages=(
+    cmake ninja-build gcc libc6-dev pkg-config
+    libuv1-dev
+    libjemalloc-dev
+    libssl-dev libzstd-dev zstd
+)
+# To test it too: the second compiler, the sanitizers, valgrind. g++ is for the
+# public headers, llvm names the lines in reports of clang's sanitizers.
+test_packages=(
+    check g++ clang libclang-rt-14-dev llvm valgrind patch
+)
+# For test.sh --fresh.
+fresh_packages=(debootstrap)
+
+wanted=()
+for group in "${@:-build}"; do
+    case $group in
+    build) wanted+=("${build_packages[@]}") ;;
+    test) wanted+=("${build_packages[@]}" "${test_packages[@]}") ;;
+    fresh) wanted+=("${fresh_packages[@]}") ;;
+    *) die "unknown group '$group': build, test or fresh" ;;
+    esac
+done
+
+is_installed() {
+    [ "$(dpkg-query -W -f='${db:Status-Status}\n' "$1" 2>/dev/null |
+        head -n 1)" = installed ]
+}
+
+missing=()
+for package in "${wanted[@]}"; do
+    is_installed "$package" || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+command -v apt-get >/dev/null ||
+    die "no apt-get here; please install: ${missing[*]}"
+step "installing ${missing[*]}"
+apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q
+    -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -o Acquire::Retries=3)
+as_root "${apt[@]}" update
+as_root "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
+for package in "${missing[@]}"; do
+    is_installed "$package" || die "$package did not install"
+done
