@@ -28,7 +28,7 @@ typedef weft__atomic(uint64_t) weft__au64;
 typedef weft__atomic(int64_t) weft__ai64;
 typedef weft__atomic(void *) weft__aptr;
 
-#define weft__init(a, x) ((void)((a)->v = (x)))
+#define weft__init(a, x) __atomic_store_n(&(a)->v, (x), __ATOMIC_RELAXED)
 
 /* Keeps the compiler, and only it, from moving accesses across. */
 #define weft__compiler_fence() __atomic_signal_fence(__ATOMIC_SEQ_CST)

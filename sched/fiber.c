@@ -1,7 +1,6 @@
 #include "sched/fiber.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "sched/fatal.h"
 #include "sched/lock.h"
@@ -109,6 +108,13 @@ static int pool_grow(void)
     return 0;
 }
 
+/* As in stack.c: upwards, and no memcpy. */
+static void records_copy(uint32_t *to, const uint32_t *from, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = from[i];
+}
+
 static __attribute__((noinline)) struct weft__fiber *
 record_take_slow(struct weft__record_cache *cache)
 {
@@ -121,8 +127,7 @@ record_take_slow(struct weft__record_cache *cache)
         if (cache) {
             n = pool.count < RECORD_BATCH ? pool.count : RECORD_BATCH;
             pool.count -= n;
-            memcpy(cache->records, pool.list + pool.count,
-                   n * sizeof(*cache->records));
+            records_copy(cache->records, pool.list + pool.count, n);
             cache->count = n;
         }
     }
@@ -140,7 +145,7 @@ struct weft__fiber *weft__record_take(struct weft__record_cache *cache)
 static void pool_put(const uint32_t *records, uint32_t n)
 {
     weft__lock_acquire(&pool.lock);
-    memcpy(pool.list + pool.count, records, n * sizeof(*records));
+    records_copy(pool.list + pool.count, records, n);
     pool.count += n;
     weft__lock_release(&pool.lock);
 }
@@ -151,8 +156,8 @@ record_give_slow(struct weft__record_cache *cache)
     /* The older half leaves: the newer one is warm. */
     pool_put(cache->records, RECORD_BATCH);
     cache->count -= RECORD_BATCH;
-    memmove(cache->records, cache->records + RECORD_BATCH,
-            cache->count * sizeof(*cache->records));
+    records_copy(cache->records, cache->records + RECORD_BATCH,
+                 cache->count);
 }
 
 void weft__record_give(struct weft__record_cache *cache,

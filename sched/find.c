@@ -193,7 +193,7 @@ static struct weft__fiber *search(struct weft__worker *w)
 
 /* --- The long way ----------------------------------------------------------- */
 
-static void poll(struct weft__worker *w)
+static void look_at_world(struct weft__worker *w)
 {
     weft__count(&w->counters.polls, 1);
     w->polled = w->clock;
@@ -208,10 +208,10 @@ static struct weft__fiber *find_own(struct weft__worker *w)
     if (w->turn % WEFT__TURNS == 0)
         f = take_injected(w);
     if (w->clock - w->polled >= POLL_EVERY)
-        poll(w);
+        look_at_world(w);
     if (f || (f = take_local(w)) || (f = take_injected(w)))
         return f;
-    poll(w);
+    look_at_world(w);
     return take_local(w);
 }
 

@@ -63,7 +63,7 @@ static inline void weft__lock_release(weft__lock_t *lock)
     if (weft__lock_asymmetric)
         weft__store(&lock->b.held, 0, RELEASE);
     else
-        weft__exchange(&lock->b.held, 0, SEQ_CST);
+        (void)weft__exchange(&lock->b.held, 0, SEQ_CST);
     /* The compiler, too, must not move the look before the store. relaxed:
      * the sleeper's membarrier orders the two. */
     weft__compiler_fence();

@@ -4,6 +4,7 @@
 
 #include "sched/fatal.h"
 #include "sched/inject.h"
+#include "sched/sanitizer.h"
 #include "sched/worker.h"
 
 static uint64_t wake_state(uint64_t wake)
@@ -112,6 +113,18 @@ bool weft__claim(struct weft__fiber *f, uint64_t gen, enum weft__cause cause)
     return false;
 }
 
+/* An effect after the claim reaches the fiber through the queue: its worker
+ * takes the entry and then switches. TSan does not follow that last step, so
+ * it is told by the word that the fiber itself looks at. */
+static inline void tell_effect(struct weft__fiber *f)
+{
+#ifdef WEFT__TSAN
+    weft__fetch_or(&f->wake, 0, RELEASE);
+#else
+    (void)f;
+#endif
+}
+
 bool weft__release(struct weft__fiber *f)
 {
     /* relaxed: from DONE it is ours, and no one writes; else the swap
@@ -120,8 +133,10 @@ bool weft__release(struct weft__fiber *f)
     bool parked;
 
     do {
-        if (wake_state(wake) == WEFT__WAKE_DONE)
+        if (wake_state(wake) == WEFT__WAKE_DONE) {
+            tell_effect(f);
             return true;
+        }
         parked = wake_state(wake) == WEFT__WAKE_CLAIMED_PARKED;
         /* acquire: the registers. release: our effect, as in the claim. */
     } while (!weft__cas(&f->wake, &wake,

@@ -1,7 +1,6 @@
 #include "sched/stack.h"
 
 #include <errno.h>
-#include <string.h>
 #include <weft/runtime.h>
 
 #include "sched/atomic.h"
@@ -249,6 +248,15 @@ static weft__stack_t slot_make(struct depot *depot, char *base,
 
 /* --- Taking and giving --------------------------------------------------- */
 
+/* Upwards, so that a cache may move down within itself. A loop, not memcpy:
+ * TSan would look into that and take a worker's own cache for shared. */
+static void stacks_copy(weft__stack_t *to, const weft__stack_t *from,
+                        size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = from[i];
+}
+
 /* Carve a slot that has never been used. Under the lock. */
 static char *depot_carve(struct depot *depot, unsigned class)
 {
@@ -300,8 +308,7 @@ stack_take_slow(struct weft__stack_cache *cache, unsigned class)
         if (cache) {
             n = depot->count < STACK_BATCH ? depot->count : STACK_BATCH;
             depot->count -= n;
-            memcpy(cache->stacks, depot->list + depot->count,
-                   n * sizeof(*cache->stacks));
+            stacks_copy(cache->stacks, depot->list + depot->count, n);
             cache->count = (unsigned)n;
         }
     } else {
@@ -347,7 +354,7 @@ static void depot_put(unsigned class, const weft__stack_t *stacks, size_t n)
     weft__lock_acquire(&depot->lock);
     WEFT__CHECK(depot->count + n <= depot->capacity,
                 "more stacks given back than were ever made");
-    memcpy(depot->list + depot->count, stacks, n * sizeof(*stacks));
+    stacks_copy(depot->list + depot->count, stacks, n);
     depot->count += n;
     weft__lock_release(&depot->lock);
 }
@@ -368,8 +375,7 @@ void weft__stack_give(struct weft__stack_cache *cache, weft__stack_t stack,
         /* The older half leaves: the newer one is warm. */
         depot_put(class, cache->stacks, STACK_BATCH);
         cache->count -= STACK_BATCH;
-        memmove(cache->stacks, cache->stacks + STACK_BATCH,
-                cache->count * sizeof(*cache->stacks));
+        stacks_copy(cache->stacks, cache->stacks + STACK_BATCH, cache->count);
     }
     cache->stacks[cache->count++] = stack;
 }

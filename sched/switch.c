@@ -122,6 +122,18 @@ static void tell_leave(struct weft__worker *w, struct weft__fiber *self,
     __tsan_switch_to_fiber(*slot, __tsan_switch_to_fiber_no_sync);
 }
 
+/* A stack goes from one fiber to the next: what the first wrote there comes
+ * before. (And so does all else that it did; the price of a warm stack.) */
+static void tell_end(weft__stack_t stack)
+{
+    __tsan_release(weft__stack_base(stack));
+}
+
+static void tell_begin(struct weft__fiber *f)
+{
+    __tsan_acquire(weft__stack_base(weft__load(&f->stack, RELAXED)));
+}
+
 static void tell_arrive(struct weft__worker *w, struct weft__fiber *self)
 {
     (void)self;
@@ -165,7 +177,21 @@ static void tell_arrive(struct weft__worker *w, struct weft__fiber *self)
         w->stack_size = size;
     }
 }
-#else
+#endif
+
+#ifndef WEFT__TSAN
+static inline void tell_end(weft__stack_t stack)
+{
+    (void)stack;
+}
+
+static inline void tell_begin(struct weft__fiber *f)
+{
+    (void)f;
+}
+#endif
+
+#if !defined(WEFT__TSAN) && !defined(WEFT__ASAN)
 static inline void tell_leave(struct weft__worker *w,
                               struct weft__fiber *self,
                               struct weft__fiber *to, bool fresh)
@@ -245,6 +271,7 @@ fiber_end(struct weft__fiber *f, void *result)
     stack &= WEFT__STACK_BASE_MASK | WEFT__STACK_CANARY |
              WEFT__STACK_CLASS_MASK;
     w->left_stack = stack;
+    tell_end(stack);
     weft__switch(w, NULL, next ? next : &w->base, WEFT__LEFT_END);
     weft__fatal(__FILE__, __LINE__, "a fiber that had ended went on");
 }
@@ -254,6 +281,7 @@ static void fiber_main(void *fiber)
     struct weft__fiber *f = fiber;
 
     tell_arrive(f->worker, NULL);
+    tell_begin(f);
     landed(f->worker);
     while (f)
         f = fiber_end(f, f->entry(f->arg));
