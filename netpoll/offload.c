@@ -11,7 +11,7 @@
 
 #define LANE_LINGER ((int64_t)10 * 1000000000)
 
-enum job_state { QUEUED, RUNNING, FINISHED };
+enum job_state { QUEUED, RUNNING, FINISHED, REFUSED };
 
 struct job {
     struct job *next;
@@ -77,7 +77,6 @@ static void job_run(struct job *job)
     weft__lock_release(&lane.lock);
     if (won)
         weft__ready(fiber);
-    weft__pending_done();
 }
 
 /* Sleep until a job comes: false after ten seconds without one, or at the
@@ -141,29 +140,40 @@ static void threads_join(struct lane_thread *list)
     }
 }
 
-/* One more thread, already counted. */
-static int thread_add(void)
+/* There is no thread, and none to be had: nobody would come for the jobs that
+ * wait, among them those that found another's thread under way and made none.
+ * The lock is held; the batch is let go after it. */
+static void queue_refuse(struct weft__batch *batch)
+{
+    struct job *job;
+
+    while ((job = queue_pop())) {
+        job->state = REFUSED;
+        if (weft__claim(job->fiber, job->gen, WEFT__CAUSE_RETRY))
+            weft__batch_add(batch, job->fiber);
+    }
+}
+
+/* One more thread, already counted. If it cannot be had and there is no other,
+ * all jobs are refused. */
+static void thread_add(void)
 {
     struct lane_thread *one = malloc(sizeof(*one));
+    struct weft__batch batch = { 0 };
     struct lane_thread *over;
-    int status = one ? 0 : -EAGAIN;
+    bool made = one && weft__os_thread_create(&one->thread, "weft-lane",
+                                              lane_main, one) == 0;
 
-    if (one) {
-        status = weft__os_thread_create(&one->thread, "weft-lane", lane_main,
-                                        one);
-        if (status != 0) {
-            free(one);
-            status = -EAGAIN;
-        }
-    }
+    if (!made)
+        free(one);
     weft__lock_acquire(&lane.lock);
-    if (status != 0)
-        lane.threads--;
+    if (!made && --lane.threads == 0)
+        queue_refuse(&batch);
     over = lane.over;
     lane.over = NULL;
     weft__lock_release(&lane.lock);
+    weft__batch_ready(&batch);
     threads_join(over);
-    return status;
 }
 
 void weft__lane_open(unsigned max)
@@ -237,10 +247,10 @@ static bool queue_push(struct job *job, bool *ring)
 static int job_canceled(struct job *job, void **result)
 {
     weft__lock_acquire(&lane.lock);
-    if (job->state == QUEUED) {
-        queue_remove(job);
+    if (job->state == QUEUED || job->state == REFUSED) {
+        if (job->state == QUEUED)
+            queue_remove(job);
         weft__lock_release(&lane.lock);
-        weft__pending_done();
         return -ECANCELED;
     }
     if (job->state == RUNNING) {
@@ -256,20 +266,6 @@ static int job_canceled(struct job *job, void **result)
     return 0;
 }
 
-/* No thread could be made. Someone else's may still come by, if there is
- * one; else the job is taken back. true: it was. */
-static bool job_revoke(struct job *job)
-{
-    bool alone;
-
-    weft__lock_acquire(&lane.lock);
-    alone = lane.threads == 0 && job->state == QUEUED;
-    if (alone)
-        queue_remove(job);
-    weft__lock_release(&lane.lock);
-    return alone;
-}
-
 int weft__lane_run(struct weft__fiber *self, void *(*fn)(void *), void *arg,
                    void **result)
 {
@@ -277,6 +273,7 @@ int weft__lane_run(struct weft__fiber *self, void *(*fn)(void *), void *arg,
         .fn = fn, .arg = arg, .fiber = self, .since = weft__os_now()
     };
     enum weft__cause cause;
+    int status = 0;
     bool grow, ring;
 
     weft__pending_add();
@@ -286,18 +283,21 @@ int weft__lane_run(struct weft__fiber *self, void *(*fn)(void *), void *arg,
     weft__lock_release(&lane.lock);
     if (ring)
         weft__os_futex_wake(&lane.bell, 1);
-    if (grow && thread_add() != 0 && job_revoke(&job)) {
-        weft__park_revoke(self, &cause);
-        weft__pending_done();
-        return -EAGAIN;
-    }
+    if (grow)
+        thread_add();
 
     cause = weft__park(self);
-    if (cause != WEFT__CAUSE_OK)
-        return job_canceled(&job, result);
-    if (result)
+    if (cause == WEFT__CAUSE_RETRY)
+        status = -EAGAIN; /* refused */
+    else if (cause != WEFT__CAUSE_OK)
+        status = job_canceled(&job, result);
+    else if (result)
         *result = job.result;
-    return 0;
+    /* Here and not in the lane, which would come too late: the fiber may run,
+     * and the last worker lie down, before the thread that let it go has told
+     * that its job is over; then no one would look for a deadlock again. */
+    weft__pending_done();
+    return status;
 }
 
 void weft__lane_stats(struct weft__lane_stats *out)

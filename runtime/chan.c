@@ -370,6 +370,7 @@ ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values, size_t n)
     char *from = (char *)(uintptr_t)values;
     int status = chan_check(ch, values, n);
     size_t done = 0;
+    size_t size;
 
     if (status != 0)
         return status;
@@ -377,16 +378,15 @@ ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values, size_t n)
         done = move_some(ch, from, n, send_one, &status);
         return moved(done, n, status == -EAGAIN ? -EPERM : status);
     }
+    /* Read once: who got the last value may free the channel. */
+    size = ch->elem_size;
     while (done < n) {
-        const char *next = from + done * ch->elem_size;
-
         /* One that may wait, then all that need not. */
-        status = weft_chan_send(ch, ch->elem_size ? next : NULL);
+        status = weft_chan_send(ch, size ? from + done * size : NULL);
         if (status != 0)
             break;
         done++;
-        done += move_some(ch, from + done * ch->elem_size, n - done, send_one,
-                          &status);
+        done += move_some(ch, from + done * size, n - done, send_one, &status);
     }
     return moved(done, n, status);
 }

@@ -131,6 +131,10 @@ int weft_mutex_lock_try(weft_mutex_t *mutex)
     self = weft__owner_self();
     if (!self)
         return -ENOMEM;
+    /* An owner outside: those who sleep for the mutex are not lost. relaxed:
+     * its own. */
+    if (weft__load(&self->stack, RELAXED) & WEFT__FIBER_FOREIGN)
+        weft__foreigner_note();
     me = weft__fiber_index(self);
     /* acquire: what the last owner wrote. */
     if (weft__cas(&m->word, &seen, me, ACQUIRE, RELAXED) ||

@@ -17,6 +17,7 @@
 #include "sched/fatal.h"
 #include "sched/os.h"
 #include "sched/sched.h"
+#include "sched/worker.h"
 #ifdef WEFT_SIM
 #include "runtime/sim/sim.h"
 #endif
@@ -61,8 +62,10 @@ static void poll_wake(void *poller)
 static void forked(void)
 {
     weft__set_self(NULL);
-    if (weft__load(&state, RELAXED) != STOPPED)
-        weft__store(&state, FORKED, RELAXED);
+    if (weft__load(&state, RELAXED) == STOPPED)
+        return;
+    weft__store(&state, FORKED, RELAXED);
+    weft__store(&weft__sched.running, 0, RELAXED);
 }
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -79,7 +82,7 @@ static int run_begin(void)
 {
     uint32_t seen = STOPPED;
 
-    if (weft__self() && weft__fiber_self())
+    if (weft__fiber_self() || weft__on_lane())
         return -EPERM;
     pthread_once(&once, once_init);
     /* acquire: what the last run left. */
@@ -203,7 +206,8 @@ int weft_stats(weft_stats_t *out)
 
 int weft_stats_worker(unsigned index, weft_worker_stats_t *out)
 {
-    if (!out || !running())
+    /* UINT_MAX would mean all of them. */
+    if (!out || !running() || index == UINT_MAX)
         return -EINVAL;
     return weft__sched_counters(index, out);
 }

@@ -4,6 +4,7 @@
 
 #include "sched/lock.h"
 #include "sched/os.h"
+#include "sched/sanitizer.h"
 
 enum { SLAB_CHUNK = 64 << 10 };
 
@@ -14,6 +15,10 @@ struct slab_item {
 };
 
 _Static_assert(sizeof(struct slab_item) == WEFT__SLAB_SIZE, "no padding");
+
+/* What nobody may touch while an item is free: all but the lock and the
+ * link. */
+enum { SLAB_LOCK = 8, SLAB_BODY = offsetof(struct slab_item, next) - SLAB_LOCK };
 
 static struct {
     weft__lock_t lock;
@@ -46,13 +51,17 @@ void *weft__slab_take(void)
     if (item)
         slab.free = item->next;
     weft__lock_release(&slab.lock);
-    return item ? item : slab_grow();
+    if (!item)
+        return slab_grow();
+    weft__unpoison(item->object + SLAB_LOCK, SLAB_BODY);
+    return item;
 }
 
 void weft__slab_give(void *object)
 {
     struct slab_item *item = object;
 
+    weft__poison(item->object + SLAB_LOCK, SLAB_BODY);
     weft__lock_acquire(&slab.lock);
     item->next = slab.free;
     slab.free = item;

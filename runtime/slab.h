@@ -4,7 +4,8 @@
  * The inner lock (lock.h) is dropped by a store and then a look at its second
  * byte. With a channel or queue that look may come after someone else has
  * freed the object. In memory that stays such an object's for ever it is
- * harmless: at worst it wakes a sleeper that looks again.
+ * harmless: at worst it wakes a sleeper that looks again. All else of a free
+ * item is poisoned for the sanitizers.
  */
 #ifndef WEFT_RUNTIME_SLAB_H
 #define WEFT_RUNTIME_SLAB_H

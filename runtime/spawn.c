@@ -44,6 +44,8 @@ int weft_join(weft_fiber_t id, void **result)
         return -ECANCELED;
     if (!child)
         return -ESRCH;
+    if (child == self)
+        return -EDEADLK;
     if (self)
         return weft__join(self, child, life, result);
     status = weft__join_try(child, life, result);

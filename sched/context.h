@@ -19,12 +19,16 @@
 /*
  * Leave this context and store where it stands in *save. With entry NULL
  * `load` is a context left earlier; otherwise it is the high end of a free
- * stack, 16-byte aligned, and entry(arg) is called there; entry never
- * returns.
+ * stack, 16-byte aligned, and entry(arg) is called there; what it returns is
+ * the context to take up when it has ended.
  *
  * Returns when someone switches back to *save, perhaps on another OS thread.
  */
-void weft__context_switch(void **save, void *load, void (*entry)(void *),
+void weft__context_switch(void **save, void *load, void *(*entry)(void *),
                           void *arg);
+
+/* Give the running context the control words of a new one: for a fiber that
+ * starts without a switch, on the stack of one that has ended. */
+void weft__context_defaults(void);
 
 #endif

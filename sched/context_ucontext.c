@@ -15,7 +15,7 @@
 
 /* makecontext passes ints: a pointer travels as two halves. */
 struct start {
-    void (*entry)(void *);
+    void *(*entry)(void *);
     void *arg;
 };
 
@@ -24,11 +24,11 @@ static void context_main(unsigned high, unsigned low)
     struct start *start =
         (struct start *)(((uintptr_t)high << 32) | (uintptr_t)low);
 
-    start->entry(start->arg);
-    weft__fatal(__FILE__, __LINE__, "a context's entry returned");
+    setcontext(start->entry(start->arg));
+    weft__fatal(__FILE__, __LINE__, "a context could not be taken up");
 }
 
-void weft__context_switch(void **save, void *load, void (*entry)(void *),
+void weft__context_switch(void **save, void *load, void *(*entry)(void *),
                           void *arg)
 {
     ucontext_t here;
@@ -59,8 +59,18 @@ void weft__context_switch(void **save, void *load, void (*entry)(void *),
     fresh->__fpregs_mem.mxcsr = 0x1f80;
     fresh->__fpregs_mem.cwd = 0x037f;
 #endif
-    makecontext(fresh, (void (*)(void))(void *)context_main, 2,
+    makecontext(fresh, (void (*)(void))context_main, 2,
                 (unsigned)((uintptr_t)start >> 32),
                 (unsigned)((uintptr_t)start & 0xffffffffu));
     swapcontext(&here, fresh);
+}
+
+void weft__context_defaults(void)
+{
+#if defined(__x86_64__)
+    static const uint32_t mxcsr = 0x1f80;
+    static const uint16_t x87 = 0x037f;
+
+    __asm__ volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(mxcsr), "m"(x87));
+#endif
 }

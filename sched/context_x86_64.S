@@ -49,6 +49,7 @@ weft__context_switch:
 
         /* The layout is the same on the other stack, so the CFI holds. Bits
          * 0 to 5 of MXCSR are status, which the ABI leaves to the caller. */
+.Ltake_up:
         movq    %rsi, %rsp
         xorl    (%rsp), %eax
         andl    $0xffc0, %eax
@@ -88,8 +89,12 @@ weft__context_switch:
         fldcw   4(%rsp)
         jmp     .Lx87_done
 
-        /* A new context: nothing is above it, and backtraces end here. */
+        /* A new context: nothing is above it, and backtraces end here. It
+         * comes back with the context to take up after it, by a return that
+         * pairs with this call: so the returns of that context are predicted
+         * as if it had only been called away. */
 .Lnew:
+        .cfi_remember_state
         movq    %rsi, %rsp
         xorl    %ebp, %ebp
         .cfi_undefined %rip
@@ -103,7 +108,12 @@ weft__context_switch:
         jne     .Lnew_x87
 .Lnew_x87_done:
         call    *%rdx
-        ud2
+        movq    %rax, %rsi
+        stmxcsr -8(%rsp)
+        fnstcw  -4(%rsp)
+        movl    -8(%rsp), %eax
+        movzwl  -4(%rsp), %r8d
+        jmp     .Ltake_up
 .Lnew_mxcsr:
         ldmxcsr .Ldefault_mxcsr(%rip)
         jmp     .Lnew_mxcsr_done
@@ -112,6 +122,32 @@ weft__context_switch:
         jmp     .Lnew_x87_done
         .cfi_endproc
         .size   weft__context_switch, . - weft__context_switch
+
+/* weft__context_defaults: see context.h. */
+        .globl  weft__context_defaults
+        .hidden weft__context_defaults
+        .type   weft__context_defaults, @function
+        .p2align 4
+weft__context_defaults:
+        .cfi_startproc
+        stmxcsr -8(%rsp)
+        fnstcw  -4(%rsp)
+        movl    -8(%rsp), %eax
+        andl    $0xffc0, %eax
+        cmpl    $0x1f80, %eax
+        jne     .Ldefaults_mxcsr
+.Ldefaults_mxcsr_done:
+        cmpw    $0x037f, -4(%rsp)
+        jne     .Ldefaults_x87
+        ret
+.Ldefaults_mxcsr:
+        ldmxcsr .Ldefault_mxcsr(%rip)
+        jmp     .Ldefaults_mxcsr_done
+.Ldefaults_x87:
+        fldcw   .Ldefault_x87(%rip)
+        ret
+        .cfi_endproc
+        .size   weft__context_defaults, . - weft__context_defaults
 
         .section .rodata
         .p2align 2

@@ -7,7 +7,7 @@
  * ends with -EDEADLK.
  *
  * What holds: work comes from workers that are awake, from jobs that are
- * counted in `pending` until after they have made their fiber ready, and from
+ * counted in `pending` until their fiber is back on a worker, and from
  * foreigners. So: `pending` is read as 0 first, and only then is everyone seen
  * asleep and every queue empty.
  */
@@ -52,34 +52,34 @@ static int line_out(const char *line, void *arg)
     return 0;
 }
 
-static void declare(void)
+void weft__deadlock_declare(void)
 {
     struct pick pick = { 0 };
 
+    weft__sched_each(consider, &pick);
+    /* None: a foreign thread (`always`) has won the last wait already. */
+    if (!pick.fiber)
+        return;
     weft__log(WEFT_LOG_ERROR, "deadlock: every fiber is asleep, and nothing "
                               "is left that could wake one");
     weft__dump(line_out, NULL);
-    weft__sched_each(consider, &pick);
-    if (pick.fiber)
-        weft__wake(pick.fiber, pick.gen, WEFT__CAUSE_DEADLOCK);
+    weft__wake(pick.fiber, pick.gen, WEFT__CAUSE_DEADLOCK);
 }
 
-void weft__deadlock_look(struct weft__worker *w)
+bool weft__deadlock_look(struct weft__worker *w)
 {
     int mode = weft__sched.config.deadlock;
 
     if (mode == WEFT_DEADLOCK_NEVER ||
         (mode == WEFT_DEADLOCK_AUTO &&
          weft__load(&weft__sched.foreigners, ACQUIRE)))
-        return;
+        return false;
     /* acquire: the last job's wake comes before its count. */
     if (weft__load(&weft__sched.pending, ACQUIRE) != 0 ||
         weft__load(&weft__sched.stopping, ACQUIRE))
-        return;
+        return false;
     /* seq_cst: everyone has set its bit and found nothing since. */
     weft__fence(SEQ_CST);
-    if (weft__load(&weft__sched.idle, SEQ_CST) != weft__sched.count ||
-        weft__find_any(w) || weft__sched_live() == 0)
-        return;
-    declare();
+    return weft__load(&weft__sched.idle, SEQ_CST) == weft__sched.count &&
+           !weft__find_any(w) && weft__sched_live() != 0;
 }

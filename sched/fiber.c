@@ -101,9 +101,13 @@ static int pool_grow(void)
     if (n == 0)
         return -ENOMEM;
 
-    /* The lowest index last, so that it leaves first. */
-    for (uint32_t i = 0; i < n; i++)
+    /* The lowest index last, so that it leaves first. The store: who takes a
+     * record reads it first, and a page that is read before it is written
+     * faults twice. */
+    for (uint32_t i = 0; i < n; i++) {
+        weft__init(&weft__fiber_at(made + n - i)->life, 0);
         pool.list[pool.count++] = made + n - i;
+    }
     weft__store(&pool.made, made + n, RELEASE);
     return 0;
 }
@@ -195,7 +199,7 @@ struct weft__fiber *weft__fiber_find(weft_fiber_t id, uint64_t *life)
     /* acquire: pairs with the release of spawn and of the fiber's end. */
     *life = weft__load(&f->life, ACQUIRE);
     if (weft__life_version(*life) != id >> 32 ||
-        *life & WEFT__LIFE_CONSUMED)
+        !(*life & WEFT__LIFE_BORN))
         return NULL;
     return f;
 }

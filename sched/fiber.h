@@ -15,7 +15,7 @@
  * Cancel, join and detach are each one compare-and-swap on the life word that
  * expects the version, so none of them ever touches the record's next owner.
  *
- *     spawn    -> HINT            (a queue entry that says "new" is out)
+ *     spawn    -> BORN + HINT     (a queue entry that says "new" is out)
  *     cancel   -> + CANCEL        sticky
  *     detach   -> + DETACHED
  *     join     -> + JOINED, joiner's index
@@ -80,6 +80,7 @@ struct weft__fiber_cold {
 #define WEFT__LIFE_JOINED ((uint64_t)16)
 #define WEFT__LIFE_REAPED ((uint64_t)32) /* see weft__life_leave_joined() */
 #define WEFT__LIFE_CONSUMED ((uint64_t)64)
+#define WEFT__LIFE_BORN ((uint64_t)128) /* this version's id was handed out */
 #define WEFT__LIFE_JOINER_SHIFT 8
 #define WEFT__LIFE_JOINER_MASK ((uint64_t)0xffffff << 8)
 #define WEFT__LIFE_VERSION_SHIFT 32

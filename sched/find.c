@@ -27,7 +27,7 @@ enum {
     SPIN_PAUSES = 16
 };
 
-static struct weft__fiber *take_next(struct weft__worker *w)
+static inline struct weft__fiber *take_next(struct weft__worker *w)
 {
     uint32_t entry = weft__load(&w->next, RELAXED); /* the swap checks it */
 
@@ -37,7 +37,7 @@ static struct weft__fiber *take_next(struct weft__worker *w)
     return weft__entry_claim(w, entry);
 }
 
-static struct weft__fiber *take_ring(struct weft__worker *w)
+static inline struct weft__fiber *take_ring(struct weft__worker *w)
 {
     uint32_t entry;
 
@@ -51,7 +51,7 @@ static struct weft__fiber *take_ring(struct weft__worker *w)
     return NULL;
 }
 
-static struct weft__fiber *take_local(struct weft__worker *w)
+static inline struct weft__fiber *take_local(struct weft__worker *w)
 {
     struct weft__fiber *f = NULL;
 
@@ -68,8 +68,9 @@ static struct weft__fiber *take_local(struct weft__worker *w)
 
 struct weft__fiber *weft__find_local(struct weft__worker *w)
 {
-    if (++w->turn % WEFT__TURNS == 0)
+    if (w->turns == 0)
         return NULL;
+    w->turns--;
     return take_local(w);
 }
 
@@ -167,14 +168,16 @@ static struct weft__fiber *steal_next(struct weft__worker *w,
 }
 
 /* Look around for a while. A worker that the monitor woke for a slot that
- * stands stays until it may take it. */
+ * stands stays until it may take it. On one core nothing changes while we look
+ * around; there we only let the owner of such a slot go on, and look again. */
 static struct weft__fiber *search(struct weft__worker *w)
 {
     struct stale stale = { 0 };
     struct weft__fiber *f = steal_round(w);
+    bool multicore = weft__os_multicore();
     int64_t start;
 
-    if (f || !weft__os_multicore())
+    if (f)
         return f;
     start = weft__os_now();
     for (;;) {
@@ -186,7 +189,11 @@ static struct weft__fiber *search(struct weft__worker *w)
         if (now - start > (stale.owner ? 2 * NEXT_SLOT_AGE : SPIN_FOR) ||
             weft__load(&weft__sched.quit, RELAXED))
             return NULL;
-        for (int i = 0; i < SPIN_PAUSES; i++)
+        if (!multicore && !stale.owner)
+            return NULL;
+        if (!multicore)
+            weft__os_thread_yield();
+        for (int i = 0; multicore && i < SPIN_PAUSES; i++)
             weft__os_pause();
     }
 }
@@ -205,8 +212,10 @@ static struct weft__fiber *find_own(struct weft__worker *w)
 {
     struct weft__fiber *f = NULL;
 
-    if (w->turn % WEFT__TURNS == 0)
+    if (w->turns == 0) {
+        w->turns = WEFT__TURNS;
         f = take_injected(w);
+    }
     if (w->clock - w->polled >= POLL_EVERY)
         look_at_world(w);
     if (f || (f = take_local(w)) || (f = take_injected(w)))

@@ -45,12 +45,18 @@ struct weft__fiber *weft__owner_self(void)
     return self;
 }
 
-void weft__foreigner_note(void)
+bool weft__on_lane(void)
 {
     struct weft__fiber *self = weft__self();
 
-    /* A lane's jobs are counted: see weft__pending_add(). relaxed: its own. */
-    if (self && weft__load(&self->stack, RELAXED) & WEFT__FIBER_LANE)
+    /* relaxed: its own. */
+    return self && weft__load(&self->stack, RELAXED) & WEFT__FIBER_LANE;
+}
+
+void weft__foreigner_note(void)
+{
+    /* A lane's jobs are counted: see weft__pending_add(). */
+    if (weft__on_lane())
         return;
     /* relaxed: a mark that stays. */
     if (!weft__load(&weft__sched.foreigners, RELAXED))

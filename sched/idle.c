@@ -134,20 +134,30 @@ void weft__idle_spin_end(struct weft__worker *w, bool found)
 
 void weft__idle(struct weft__worker *w)
 {
+    bool up = false;
+
     /* seq_cst: the bit, then the look at the queues. */
     weft__fetch_or(mask_word(w->index), mask_bit(w->index), SEQ_CST);
     weft__fetch_add(&weft__sched.idle, 1, SEQ_CST);
     weft__fence(SEQ_CST);
 
     if (!weft__find_any(w) && !weft__load(&weft__sched.quit, RELAXED)) {
-        weft__deadlock_look(w);
-        weft__count(&w->counters.sleeps, 1);
-        weft__sched.config.poll.sleep(w->poller, INT64_MAX);
-        w->clock = weft__os_now();
+        /* Up before it says so: whom it wakes is in its own next slot, and no
+         * other worker shall see everyone asleep and say it again. */
+        if (weft__deadlock_look(w)) {
+            up = idle_take(w->index);
+            if (up && weft__load(&weft__sched.idle, SEQ_CST) + 1 ==
+                          weft__sched.count)
+                weft__deadlock_declare();
+        } else {
+            weft__count(&w->counters.sleeps, 1);
+            weft__sched.config.poll.sleep(w->poller, INT64_MAX);
+            w->clock = weft__os_now();
+        }
     }
     /* If our bit is gone, a waker took it and counted us as a spinner; else
      * we got up by ourselves. */
-    if (!idle_take(w->index))
+    if (!up && !idle_take(w->index))
         w->spinning = true;
     /* seq_cst: our bit is cleared, then the look; pairs with the monitor. */
     if (weft__load(&weft__sched.monitor_asleep, SEQ_CST))

@@ -140,8 +140,6 @@ int weft__join(struct weft__fiber *self, struct weft__fiber *child,
 
     if (status != -EAGAIN)
         return status;
-    if (child == self)
-        return -EDEADLK;
 
     gen = weft__park_open(self, 0, "join", child);
     for (;;) {

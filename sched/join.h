@@ -43,7 +43,8 @@ struct weft__fiber *weft__join_end(struct weft__worker *w,
 void weft__join_commit(struct weft__fiber *joiner, uint64_t gen,
                        struct weft__fiber *child, uint64_t version);
 
-/* weft_join() for a fiber; `child` and its life word as found. */
+/* weft_join() for a fiber; `child`, another one, and its life word as
+ * found. */
 int weft__join(struct weft__fiber *self, struct weft__fiber *child,
                uint64_t life, void **result);
 

@@ -24,37 +24,6 @@ void weft__runq_close(struct weft__runq *q)
     q->ring = NULL;
 }
 
-bool weft__runq_push(struct weft__runq *q, uint32_t entry)
-{
-    /* relaxed: the owner's own. */
-    uint64_t tail = weft__load(&q->tail, RELAXED);
-
-    /* acquire: whoever moved the head has read what we overwrite. */
-    if (tail - weft__load(&q->head, ACQUIRE) > q->mask)
-        return false;
-    /* relaxed: published by the tail. */
-    weft__store(&q->ring[tail & q->mask], entry, RELAXED);
-    /* release: pairs with the acquire of a thief. */
-    weft__store(&q->tail, tail + 1, RELEASE);
-    return true;
-}
-
-uint32_t weft__runq_pop(struct weft__runq *q)
-{
-    uint64_t tail = weft__load(&q->tail, RELAXED); /* the owner's own */
-    uint64_t head = weft__load(&q->head, RELAXED); /* the swap checks it */
-
-    while (head != tail) {
-        /* relaxed: the owner wrote it. */
-        uint32_t entry = weft__load(&q->ring[head & q->mask], RELAXED);
-
-        /* release: our read of the entry comes before its overwriting. */
-        if (weft__cas(&q->head, &head, head + 1, ACQ_REL, RELAXED))
-            return entry;
-    }
-    return 0;
-}
-
 uint32_t weft__runq_pop_n(struct weft__runq *q, uint32_t *entries,
                           uint32_t n)
 {

@@ -50,6 +50,8 @@ static void workers_join(void)
         weft__os_thread_join(weft__sched.workers[i]->thread);
     for (unsigned i = 0; i < weft__sched.count; i++)
         weft__worker_close(weft__sched.workers[i]);
+    weft__stack_unreserve(weft__sched.config.stack_class,
+                          (size_t)weft__sched.count * WEFT__STACK_SPARE);
     weft__overflow_end();
     weft__store(&weft__sched.running, 0, RELEASE);
     weft__sched.count = 0;
@@ -87,7 +89,10 @@ static int sched_start(const struct weft__sched_config *config)
     weft__stack_setup(config->guard);
     if ((status = weft__fiber_setup(config->stack_class)) != 0 ||
         (status = weft__inject_setup()) != 0 ||
-        (status = workers_make(config->workers)) != 0)
+        (status = workers_make(config->workers)) != 0 ||
+        (status = weft__stack_reserve(config->stack_class,
+                                      (size_t)config->workers *
+                                          WEFT__STACK_SPARE)) != 0)
         return status;
 
     s->count = config->workers;
@@ -128,7 +133,8 @@ static void fiber_make(struct weft__fiber *f, const weft_attr_t *attr,
     weft__store(&f->joiner_gen, 0, RELAXED);
     weft__store(&f->wake, gen | WEFT__WAKE_NEW, RELAXED);
     /* release: who finds this version finds the fiber. */
-    weft__store(&f->life, life | WEFT__LIFE_HINT | flags, RELEASE);
+    weft__store(&f->life, life | WEFT__LIFE_BORN | WEFT__LIFE_HINT | flags,
+                RELEASE);
 }
 
 /* The attributes' say about the stack: a class, or -EINVAL. */
@@ -181,24 +187,13 @@ int weft__sched_spawn(weft_fiber_t *id, const weft_attr_t *attr,
     return 0;
 }
 
-struct weft__fiber *weft__fiber_self(void)
-{
-    struct weft__fiber *self = weft__self();
-
-    /* relaxed: its own. */
-    if (!self || weft__load(&self->stack, RELAXED) &
-                     (WEFT__FIBER_BASE | WEFT__FIBER_FOREIGN))
-        return NULL;
-    return self;
-}
-
 void weft__yield(struct weft__fiber *self)
 {
     struct weft__worker *w = self->worker;
     struct weft__fiber *next = weft__find_local(w);
 
     /* relaxed: a guess. */
-    if (!next && w->turn % WEFT__TURNS != 0 && weft__inject_len() == 0 &&
+    if (!next && w->turns > 0 && weft__inject_len() == 0 &&
         !weft__load(&w->preempt, RELAXED))
         return;
     weft__count(&w->counters.yields, 1);
@@ -248,7 +243,8 @@ void weft__pending_add(void)
 
 void weft__pending_done(void)
 {
-    /* release: the job's wake comes before; pairs with the deadlock look. */
+    /* By the fiber that was waited for, awake again: a worker that lies down
+     * later looks for a deadlock. release: pairs with that look. */
     weft__fetch_sub(&weft__sched.pending, 1, RELEASE);
 }
 
@@ -264,6 +260,7 @@ static void *first_main(void *arg)
 {
     struct first *first = arg;
 
+    weft__pending_done();
     first->result = first->entry(first->arg);
     /* release: the result; pairs with the monitor's acquire. */
     weft__store(&weft__sched.entry_done, 1, RELEASE);
@@ -282,6 +279,9 @@ static int first_spawn(struct first *first)
     fiber_make(f, &attr, weft__sched.config.stack_class, first_main, first,
                (const void *)(uintptr_t)first->entry, WEFT__LIFE_DETACHED);
     weft__sched.first = weft__fiber_id(f);
+    /* Counted and not yet queued, it would look like a deadlock to a worker
+     * that lies down meanwhile; so it is pending until it runs. */
+    weft__pending_add();
     weft__fetch_add(&weft__sched.spawned, 1, RELEASE);
     entry = weft__fiber_index(f) << 1 | WEFT__ENTRY_HINT;
     weft__inject_push(&entry, 1);

@@ -12,6 +12,7 @@
 #include <weft/runtime.h>
 
 #include "sched/fiber.h"
+#include "sched/os.h"
 
 enum { WEFT__WORKERS_MAX = 256 };
 
@@ -51,7 +52,16 @@ int weft__sched_spawn(weft_fiber_t *id, const weft_attr_t *attr,
                       uint64_t flags);
 
 /* The calling fiber, or NULL on any other thread. */
-struct weft__fiber *weft__fiber_self(void);
+static inline struct weft__fiber *weft__fiber_self(void)
+{
+    struct weft__fiber *self = weft__self();
+
+    /* relaxed: its own. */
+    if (!self || weft__load(&self->stack, RELAXED) &
+                     (WEFT__FIBER_BASE | WEFT__FIBER_FOREIGN))
+        return NULL;
+    return self;
+}
 
 /*
  * Whoever may own something: the calling fiber, or the record of the calling
@@ -66,8 +76,10 @@ void weft__foreigner_note(void);
 /* A thread of a lane: what it does is counted, so it is no foreigner. */
 void weft__lane_thread_begin(void);
 void weft__lane_thread_end(void);
+bool weft__on_lane(void);
 
-/* Something outside may wake a fiber: a job on a lane. */
+/* Something outside may wake a fiber: a job on a lane. Done is called by that
+ * fiber when it runs again, and by no one earlier. */
 void weft__pending_add(void);
 void weft__pending_done(void);
 

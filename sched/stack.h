@@ -11,6 +11,8 @@
  * What holds:
  *   1. Whoever takes a stack has reserved it before: the arenas of a class
  *      hold at least as many slots as are reserved, so taking never fails.
+ *      A worker reserves for itself what no one else can take meanwhile: what
+ *      its cache may hold, and the stack of a fiber that has just ended.
  *   2. Reserving is what may fail, and it is spawn that reserves.
  *   3. A slot goes from taker to giver to taker, warm, last in first out:
  *      through the worker's own cache, in batches through the class's depot.
@@ -44,7 +46,8 @@ enum {
     WEFT__STACK_MIN_LOG = 14, /* 16 KiB */
     WEFT__STACK_MAX_LOG = 30, /* 1 GiB */
     WEFT__STACK_CLASSES = WEFT__STACK_MAX_LOG - WEFT__STACK_MIN_LOG + 1,
-    WEFT__STACK_CACHE = 64
+    WEFT__STACK_CACHE = 64,
+    WEFT__STACK_SPARE = WEFT__STACK_CACHE + 1 /* what a worker reserves */
 };
 
 /* A worker's own stacks of the default class. */

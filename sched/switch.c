@@ -22,26 +22,30 @@
 #include "sched/worker.h"
 
 /* The C++ runtime's note of the exceptions in flight, one a thread; a fiber
- * that moves takes its own along. Weak: NULL in a program without C++. */
+ * that moves takes its own along. Weak: NULL in a program without C++. The
+ * address is the thread's, so each worker asks for it once. */
 struct exceptions {
     void *caught;
     unsigned uncaught;
 };
 extern struct exceptions *__cxa_get_globals(void) __attribute__((weak));
 
-static void exceptions_leave(struct exceptions *mine)
+void weft__switch_thread_begin(struct weft__worker *w)
 {
-    struct exceptions *global = __cxa_get_globals();
-
-    *mine = *global;
-    if (mine->caught || mine->uncaught)
-        *global = (struct exceptions){ 0 };
+    w->exceptions = __cxa_get_globals ? __cxa_get_globals() : NULL;
 }
 
-static void exceptions_return(const struct exceptions *mine)
+/* Almost never is there one in flight: a look, no copy. */
+static inline bool exceptions_leave(struct weft__worker *w,
+                                    struct exceptions *mine)
 {
-    if (mine->caught || mine->uncaught)
-        *__cxa_get_globals() = *mine;
+    struct exceptions *global = w->exceptions;
+
+    if (!global || !(global->caught || global->uncaught))
+        return false;
+    *mine = *global;
+    *global = (struct exceptions){ 0 };
+    return true;
 }
 
 /* --- The commit ----------------------------------------------------------- */
@@ -81,7 +85,17 @@ static void park_commit(struct weft__worker *w, struct weft__fiber *f)
     weft__worker_push_next(w, weft__fiber_index(f) << 1);
 }
 
-static void landed(struct weft__worker *w)
+/* A stack of another class than the records bring along was reserved by the
+ * spawn: no one holds it any more. */
+static void unreserve(weft__stack_t stack)
+{
+    unsigned class = weft__stack_class_of(stack);
+
+    if (class != weft__sched.config.stack_class)
+        weft__stack_unreserve(class, 1);
+}
+
+static inline void landed(struct weft__worker *w)
 {
     switch (w->left_how) {
     case WEFT__LEFT_BASE:
@@ -95,6 +109,7 @@ static void landed(struct weft__worker *w)
     case WEFT__LEFT_END:
         weft__stack_give(&w->stacks, w->left_stack,
                          weft__sched.config.stack_class);
+        unreserve(w->left_stack);
         break;
     }
 }
@@ -208,12 +223,12 @@ static inline void tell_arrive(struct weft__worker *w,
 
 /* --- Birth and death ------------------------------------------------------ */
 
-/* May a fiber that ends lend its stack to the next new one? Not where the
- * sanitizers keep an account of each. */
+/* May a fiber that ends lend its stack to the next new one, and leave by a
+ * return? Not where the sanitizers keep an account of each. */
 #if defined(WEFT__TSAN) || defined(WEFT__ASAN)
-enum { ADOPT = 0 };
+enum { PLAIN = 0 };
 #else
-enum { ADOPT = 1 };
+enum { PLAIN = 1 };
 #endif
 
 /* `next` is new and starts on the stack of one that has just ended. */
@@ -222,26 +237,24 @@ static bool adopt(struct weft__worker *w, struct weft__fiber *next,
 {
     uintptr_t wanted = weft__load(&next->stack, RELAXED); /* ours to run */
 
-    if (!ADOPT || !weft__fiber_unstarted(next) ||
-        weft__stack_class_of(wanted) != weft__stack_class_of(stack))
+    if (!PLAIN || weft__stack_class_of(wanted) != weft__stack_class_of(stack))
         return false;
     stack &= WEFT__STACK_BASE_MASK | WEFT__STACK_CANARY;
     /* relaxed: only dumps read it from elsewhere. */
     weft__store(&next->stack, wanted | stack, RELAXED);
     next->worker = w;
     weft__set_self(next);
+    weft__context_defaults();
     weft__count(&w->counters.switches, 1);
     return true;
 }
 
-/* The last act of a fiber. Answers the fiber that goes on with its stack; if
- * there is none it does not return. */
-static __attribute__((noinline)) struct weft__fiber *
-fiber_end(struct weft__fiber *f, void *result)
+/* A fiber has ended: tell its joiner, and who is next. NULL: the base. */
+static inline struct weft__fiber *fiber_over(struct weft__worker *w,
+                                             struct weft__fiber *f,
+                                             void *result)
 {
-    struct weft__worker *w = f->worker;
-    weft__stack_t stack = weft__load(&f->stack, RELAXED); /* its own */
-    unsigned class = weft__stack_class_of(stack);
+    uintptr_t stack = weft__load(&f->stack, RELAXED); /* its own */
     struct weft__fiber *next;
 
     if (stack & WEFT__STACK_CANARY)
@@ -258,33 +271,56 @@ fiber_end(struct weft__fiber *f, void *result)
     /* From here on the record may be another's. */
     next = weft__join_end(w, f);
     weft__count(&w->counters.ended, 1);
-    if (class != weft__sched.config.stack_class)
-        weft__stack_unreserve(class, 1);
     /* relaxed: a stop that this misses is seen at the monitor's look. */
     if (weft__load(&weft__sched.stopping, RELAXED))
         weft__monitor_ring();
-
-    if (!next)
-        next = weft__find_local(w);
-    if (next && adopt(w, next, stack))
-        return next;
-    stack &= WEFT__STACK_BASE_MASK | WEFT__STACK_CANARY |
-             WEFT__STACK_CLASS_MASK;
-    w->left_stack = stack;
-    tell_end(stack);
-    weft__switch(w, NULL, next ? next : &w->base, WEFT__LEFT_END);
-    weft__fatal(__FILE__, __LINE__, "a fiber that had ended went on");
+    return next ? next : weft__find_local(w);
 }
 
-static void fiber_main(void *fiber)
+/* The life of a fiber, and of those who take over its stack. Answers the
+ * context to take up after it. */
+static void *fiber_main(void *fiber)
 {
     struct weft__fiber *f = fiber;
+    struct weft__worker *w = f->worker;
+    weft__stack_t stack = weft__load(&f->stack, RELAXED); /* its own */
+    struct weft__fiber *next;
 
-    tell_arrive(f->worker, NULL);
+    tell_arrive(w, NULL);
     tell_begin(f);
-    landed(f->worker);
-    while (f)
-        f = fiber_end(f, f->entry(f->arg));
+    landed(w);
+    for (;;) {
+        void *result = f->entry(f->arg);
+
+        w = f->worker;
+        next = fiber_over(w, f, result);
+        if (!next || !weft__fiber_unstarted(next))
+            break;
+        if (!adopt(w, next, stack)) {
+            /* The base starts it: it has the room, and a queue entry that is
+             * the right itself. */
+            weft__worker_push_next(w, weft__fiber_index(next) << 1);
+            next = NULL;
+            break;
+        }
+        unreserve(stack);
+        f = next;
+    }
+
+    w->left_stack = stack & (WEFT__STACK_BASE_MASK | WEFT__STACK_CANARY |
+                             WEFT__STACK_CLASS_MASK);
+    next = next ? next : &w->base;
+    if (!PLAIN) {
+        tell_end(stack);
+        weft__switch(w, NULL, next, WEFT__LEFT_END);
+        weft__fatal(__FILE__, __LINE__, "a fiber that had ended went on");
+    }
+    w->left = NULL;
+    w->left_how = WEFT__LEFT_END;
+    weft__count(&w->counters.switches, 1);
+    next->worker = w;
+    weft__set_self(next);
+    return next->sp;
 }
 
 /* --- The switch itself ----------------------------------------------------- */
@@ -293,6 +329,7 @@ void weft__switch(struct weft__worker *w, struct weft__fiber *self,
                   struct weft__fiber *to, enum weft__left how)
 {
     struct exceptions exceptions;
+    bool in_flight;
     void *nowhere;
     bool fresh = weft__fiber_unstarted(to);
     void *load;
@@ -314,8 +351,7 @@ void weft__switch(struct weft__worker *w, struct weft__fiber *self,
     }
     to->worker = w;
     weft__set_self(to);
-    if (__cxa_get_globals)
-        exceptions_leave(&exceptions);
+    in_flight = exceptions_leave(w, &exceptions);
     tell_leave(w, self, to, fresh);
 
     weft__context_switch(self ? &self->sp : &nowhere, load,
@@ -324,8 +360,8 @@ void weft__switch(struct weft__worker *w, struct weft__fiber *self,
     /* Someone came back to `self`, perhaps on another worker. */
     w = self->worker;
     tell_arrive(w, self);
-    if (__cxa_get_globals)
-        exceptions_return(&exceptions);
+    if (in_flight)
+        *(struct exceptions *)w->exceptions = exceptions;
     landed(w);
 }
 

@@ -37,6 +37,7 @@ void *weft__worker_main(void *worker)
 
     weft__os_timer_slack(1);
     weft__set_self(&w->base);
+    weft__switch_thread_begin(w);
     weft__overflow_thread_begin();
     w->clock = weft__os_now();
     for (;;) {
@@ -82,7 +83,7 @@ static bool is_dead(uint32_t entry)
  *
  * noinline: the array would be part of every user's frame.
  */
-static __attribute__((noinline)) void worker_overflow(struct weft__worker *w)
+__attribute__((noinline)) void weft__worker_overflow(struct weft__worker *w)
 {
     uint32_t entries[OVERFLOW_BATCH];
     uint32_t n = weft__runq_pop_n(&w->runq, entries, OVERFLOW_BATCH);
@@ -106,12 +107,6 @@ static __attribute__((noinline)) void worker_overflow(struct weft__worker *w)
     weft__idle_wake_one();
 }
 
-void weft__worker_push(struct weft__worker *w, uint32_t entry)
-{
-    while (!weft__runq_push(&w->runq, entry))
-        worker_overflow(w);
-}
-
 void weft__worker_push_next(struct weft__worker *w, uint32_t entry)
 {
     /* relaxed: only the owner fills the slot. */
@@ -130,20 +125,10 @@ void weft__worker_push_next(struct weft__worker *w, uint32_t entry)
     weft__idle_hint();
 }
 
-bool weft__worker_take_next(struct weft__worker *w, uint32_t entry)
-{
-    /* acquire: pairs with the release that filled it. */
-    return weft__load(&w->next, RELAXED) == entry &&
-           weft__cas(&w->next, &entry, 0, ACQUIRE, RELAXED);
-}
-
-struct weft__fiber *weft__entry_claim(struct weft__worker *w, uint32_t entry)
+struct weft__fiber *weft__hint_claim(struct weft__worker *w, uint32_t entry)
 {
     struct weft__fiber *f = weft__fiber_at(entry >> 1);
     uint64_t wake;
-
-    if (!(entry & WEFT__ENTRY_HINT))
-        return f;
 
     /* relaxed: the swap checks it. */
     wake = weft__load(&f->wake, RELAXED);

@@ -55,7 +55,7 @@ struct weft__worker {
     weft__stack_t left_stack;
     struct weft__fiber *left_child; /* of one that joins, or NULL */
     uint64_t left_version;
-    uint32_t turn;
+    uint32_t turns; /* left until the next long look */
     uint32_t straight; /* turns since something left the ring */
     unsigned index;
     unsigned victim; /* where the next round of stealing starts */
@@ -67,6 +67,7 @@ struct weft__worker {
     void *tsan; /* the sanitizers' idea of the base context */
     void *tsan_ended;
     void *asan;
+    void *exceptions; /* the C++ runtime's note of this thread; see switch.c */
     const void *stack_low; /* of the base context */
     size_t stack_size;
 
@@ -123,24 +124,47 @@ static inline struct weft__worker *weft__worker_self(void)
 
 /* --- worker.c: queues of one worker, the loop ----------------------------- */
 
+/* What switch.c needs to know of the calling thread. */
+void weft__switch_thread_begin(struct weft__worker *w);
+
 int weft__worker_open(struct weft__worker *w, unsigned index);
 void weft__worker_close(struct weft__worker *w);
 void *weft__worker_main(void *worker);
 
 /* Put an entry into the next slot; who was there goes to the ring. */
 void weft__worker_push_next(struct weft__worker *w, uint32_t entry);
+/* The ring is full: make room. */
+void weft__worker_overflow(struct weft__worker *w);
 /* Put an entry at the back of the ring. */
-void weft__worker_push(struct weft__worker *w, uint32_t entry);
-/* Take `entry` out of the next slot, if it is there. */
-bool weft__worker_take_next(struct weft__worker *w, uint32_t entry);
+static inline void weft__worker_push(struct weft__worker *w, uint32_t entry)
+{
+    while (!weft__runq_push(&w->runq, entry))
+        weft__worker_overflow(w);
+}
+/* Take `entry` out of the next slot, if it is there. Anybody's. */
+static inline bool weft__worker_take_next(struct weft__worker *w,
+                                          uint32_t entry)
+{
+    /* acquire: pairs with the release that filled it. */
+    return weft__load(&w->next, RELAXED) == entry &&
+           weft__cas(&w->next, &entry, 0, ACQUIRE, RELAXED);
+}
 
-/* The right to run the fiber of an entry: NULL if it was a dead hint. */
-struct weft__fiber *weft__entry_claim(struct weft__worker *w,
-                                      uint32_t entry);
+/* The right to start the fiber of a hint: NULL if the hint was dead. */
+struct weft__fiber *weft__hint_claim(struct weft__worker *w, uint32_t entry);
+
+/* The right to run the fiber of an entry, likewise. */
+static inline struct weft__fiber *weft__entry_claim(struct weft__worker *w,
+                                                    uint32_t entry)
+{
+    return entry & WEFT__ENTRY_HINT ? weft__hint_claim(w, entry)
+                                    : weft__fiber_at(entry >> 1);
+}
 
 /* --- find.c: what runs next ----------------------------------------------- */
 
-/* Short: next slot and ring, no more. NULL: ask the base context. */
+/* Short: next slot and ring, no more. NULL: ask the base context, which takes
+ * the long look if no turns are left. */
 struct weft__fiber *weft__find_local(struct weft__worker *w);
 /* All: also injection, the poller, and others' queues. */
 struct weft__fiber *weft__find(struct weft__worker *w);

@@ -6,6 +6,7 @@
 # left alone, and apt is not started (nor the network used) if all are.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh disable=SC1091
 . scripts/lib.sh
 
 # To build weft, its examples and benches, and to run the pipeline.

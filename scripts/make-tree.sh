@@ -6,7 +6,7 @@
 # 1 KiB to 8 MiB, most of them small; the same SEED and MIB give the same bytes
 # everywhere. One file in eight is hard to compress, the rest reads like text.
 set -euo pipefail
-# shellcheck source=scripts/lib.sh
+# shellcheck source=scripts/lib.sh disable=SC1091
 . "$(dirname "$0")/lib.sh"
 
 [ $# -eq 3 ] || die "usage: make-tree.sh SEED MIB DIR"

@@ -9,13 +9,13 @@
 # sha256sum has to agree with it. The last lines say how long they took.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh disable=SC1091
 . scripts/lib.sh
 
-rounds=3
+rounds=5
 least_files=2000
 enough_mib=280
 most_mib=340
-out=build/run
 
 scripts/install-deps.sh build
 one_at_a_time
@@ -73,8 +73,9 @@ find "${inputs[@]}" -type f -print0 2>/dev/null |
 
 # ---- the rounds ------------------------------------------------------------
 
-rm -rf "$out"
-mkdir -p "$out"
+out=$(mktemp -d "$(roomy_tmp)/weft-run.XXXXXX")
+trap 'rm -rf "$out"' EXIT
+say "    outputs go below $out"
 TIMEFORMAT='%R %U %S'
 
 # once <twin> <round>: runs it; a line "round twin wall user system" to the log

@@ -16,6 +16,7 @@
 #                                     it names exist? Counts on descriptor 3
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh disable=SC1091
 . scripts/lib.sh
 
 header() {

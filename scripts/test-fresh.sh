@@ -8,6 +8,7 @@
 # and as long as both commands and their downloads take.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh disable=SC1091
 . scripts/lib.sh
 
 scripts/install-deps.sh fresh

@@ -12,6 +12,7 @@
 # "N passed, N failed, N skipped"; a test is a case of Check, or a script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh disable=SC1091
 . scripts/lib.sh
 
 # The least number of tests a stage runs: fewer means that some got lost, and
@@ -174,14 +175,15 @@ stage_clang() {
 # With the debug checks too: what one misses the other may see.
 stage_asan() {
     flavour asan -DCMAKE_C_COMPILER=gcc -DWEFT_SANITIZE=address \
-        -DWEFT_DEBUG=ON '-DWEFT_TEST_WORKERS=2;4' || return 1
+        -DWEFT_DEBUG=ON '-DWEFT_TEST_WORKERS=2;4' \
+        "${libraries_only[@]}" || return 1
     made asan || return 1
     run_tests build/test/asan -L 'unit|stress'
 }
 
 stage_tsan() {
     flavour tsan -DCMAKE_C_COMPILER=clang -DWEFT_SANITIZE=thread \
-        '-DWEFT_TEST_WORKERS=2;4' || return 1
+        '-DWEFT_TEST_WORKERS=2;4' "${libraries_only[@]}" || return 1
     made tsan || return 1
     run_tests build/test/tsan -L 'unit|stress'
 }

@@ -5,7 +5,7 @@
 set -euo pipefail
 source_dir=$1
 mode=${3:-check}
-# shellcheck source=scripts/lib.sh
+# shellcheck source=scripts/lib.sh disable=SC1091
 . "$source_dir/scripts/lib.sh"
 
 # The files that are the seam, and the two libraries built upon them.

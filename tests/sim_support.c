@@ -1,8 +1,15 @@
 #include "tests/sim_support.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "runtime/sim/sim.h"
+#include "netpoll/offload.h"
+#include "netpoll/poller.h"
+#include "sched/sched.h"
+#include "tests/sim.h"
 
 static struct weft__seam seam;
 
@@ -83,4 +90,142 @@ void sim_plant(enum sim_defect defect)
         break;
     }
     weft__sim_plant(&seam);
+}
+
+/* --- Whole runtimes ------------------------------------------------------------- */
+
+static int poll_open(void **poller)
+{
+    return weft__poller_open((struct weft__poller **)poller);
+}
+
+static void poll_close(void *poller)
+{
+    weft__poller_close(poller);
+}
+
+static int poll_pass(void *poller)
+{
+    return weft__poller_pass(poller);
+}
+
+static void poll_sleep(void *poller, int64_t until)
+{
+    weft__poller_sleep(poller, until);
+}
+
+static void poll_wake(void *poller)
+{
+    weft__poller_wake(poller);
+}
+
+static struct {
+    struct weft__sched_config config;
+    int (*entry)(void *);
+    void *arg;
+    int status;
+    int answer;
+    struct sim_met *met;
+} run;
+
+/* The caller of weft_run(): virtual thread 0. weft__sched_run() and not
+ * weft_run(), which has no say about the size of the ring. */
+static void caller(void *arg)
+{
+    (void)arg;
+    weft__lane_open(SIM_LANES);
+    run.status = weft__sched_run(&run.config, run.entry, run.arg, &run.answer);
+    weft__lane_close();
+}
+
+static int answered(void *arg)
+{
+    (void)arg;
+    return run.status != 0 ? run.status : run.answer;
+}
+
+static void log_fails(int level, const char *line, void *arg)
+{
+    (void)level, (void)arg;
+    fprintf(stderr, "log: %s\n", line);
+    weft__sim_fail("the runtime had something to log");
+}
+
+static void add_up(int answer, void *arg)
+{
+    (void)arg;
+    run.met->runs++;
+    run.met->steps += weft__sim_last()->steps;
+    for (int bit = 0; bit < 16; bit++)
+        run.met->times[bit] += answer >> bit & 1;
+}
+
+static unsigned scale(void)
+{
+    const char *text = getenv("SIM_SCALE");
+    int n = text != NULL ? atoi(text) : 1;
+
+    return n > 0 ? (unsigned)n : 1;
+}
+
+int sim_runs(const char *name, unsigned workers, uint32_t ring, unsigned runs,
+             int (*entry)(void *), void *arg, struct sim_met *met)
+{
+    static struct sim_met unused;
+    void (*const fns[])(void *) = { caller };
+    weft_sim_t sim = WEFT_SIM_INIT;
+    double start = sim_seconds();
+    int status;
+
+    sim.workers = workers;
+    memset(&run, 0, sizeof(run));
+    run.config = (struct weft__sched_config){
+        .workers = workers,
+        .stack_class = (unsigned)weft__stack_class(64 * 1024),
+        .ring = ring,
+        .stop_timeout = WEFT_SEC(5),
+        .poll = { poll_open, poll_close, poll_pass, poll_sleep, poll_wake },
+    };
+    run.entry = entry;
+    run.arg = arg;
+    run.met = met != NULL ? met : &unused;
+    memset(run.met, 0, sizeof(*run.met));
+
+    weft_set_log(log_fails, NULL);
+    status = weft__sim_search_apart(&sim, runs * scale(), fns, 1, NULL,
+                                    answered, add_up, NULL);
+    weft_set_log(NULL, NULL);
+    sim_print(name, (int)run.met->runs, sim_seconds() - start,
+              (double)run.met->steps);
+    return status < 0 ? status : (int)runs;
+}
+
+bool sim_finds(enum sim_defect defect, unsigned workers, uint32_t ring,
+               unsigned runs, int (*entry)(void *), void *arg)
+{
+    int status;
+    pid_t pid;
+
+    fflush(NULL);
+    pid = fork();
+    if (pid == 0) {
+        int nowhere = open("/dev/null", O_WRONLY);
+
+        dup2(nowhere, STDOUT_FILENO);
+        dup2(nowhere, STDERR_FILENO);
+        sim_plant(defect);
+        status = sim_runs("planted", workers, ring, runs, entry, arg, NULL);
+        _exit(status < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+    }
+    return waitpid(pid, &status, 0) == pid &&
+           (WIFSIGNALED(status) || WEXITSTATUS(status) != EXIT_SUCCESS);
+}
+
+int sim_did(void)
+{
+    weft_worker_stats_t s;
+
+    weft__sched_counters(UINT_MAX, &s);
+    return (s.stolen ? SIM_STOLE : 0) | (s.overflows ? SIM_OVERFLOWED : 0) |
+           (s.sleeps ? SIM_SLEPT : 0) | (s.wakes ? SIM_WOKE : 0);
 }

@@ -1,10 +1,8 @@
 #include "tests/support.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "sched/park.h"
 #include "sched/sched.h"
+#include "tests/codelog.h"
 
 struct body {
     void (*fn)(int);
@@ -33,23 +31,9 @@ void run_body(void (*fn)(int), int i)
     ck_assert_msg(status == 0, "weft_run is %s", weft_err_name(status));
 }
 
-/* One write a line, appended: cases run in processes of their own. */
 void log_code(const char *call, long long code)
 {
-    const char *path = getenv("CK_CODE_LOG");
-    char line[300];
-    int fd, n;
-
-    if (!path)
-        return;
-    fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return;
-    n = snprintf(line, sizeof(line), "%s %.250s\n", weft_err_name((int)code),
-                 call);
-    if (n > 0 && write(fd, line, (size_t)n) < 0)
-        perror(path);
-    close(fd);
+    codelog(call, code);
 }
 
 weft_fiber_t spawn(void *(*entry)(void *), void *arg)
@@ -85,7 +69,11 @@ bool is_state(weft_fiber_t id, const char *state)
     uint64_t life;
     struct weft__fiber *f = weft__fiber_find(id, &life);
 
-    return f && !strcmp(weft__fiber_state(f), state);
+    if (!f || strcmp(weft__fiber_state(f), state) != 0)
+        return false;
+    /* acquire: what the fiber wrote before it came to this state. */
+    (void)weft__load(&f->wake, ACQUIRE);
+    return true;
 }
 
 void wait_until_parked(weft_fiber_t f)

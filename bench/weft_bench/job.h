@@ -41,6 +41,7 @@ struct job {
     uint64_t quick_ops;    /* with --quick */
     uint64_t thread_share; /* threads do 1 / this of it, where one is so dear
                               that fewer operations tell as much */
+    uint64_t pool_share;   /* and a pool this */
     unsigned most_pairs;   /* where more tell nothing new; 0: no limit */
     struct row rows[MOST_ROWS]; /* FIGURE_NONE ends them */
 };

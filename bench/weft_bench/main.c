@@ -78,6 +78,8 @@ static struct sample measure(const struct options *options,
 
     if (who == RUN_PTHREAD && outcome->job->thread_share > 0)
         task.ops /= outcome->job->thread_share;
+    if (who == RUN_POOL && outcome->job->pool_share > 0)
+        task.ops /= outcome->job->pool_share;
     switch (outcome->job->kind) {
     case JOB_RAW_SWITCH:
         return program_switch(&options->programs, &task);

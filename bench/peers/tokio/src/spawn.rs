@@ -50,7 +50,7 @@ impl Future for WakeMyself {
 /// Generic, since a choice at each yield would show in the figure (2 ns).
 async fn yields_by<F, Turn>(ops: u64, turn: F) -> Outcome
 where
-    F: Fn() -> Turn + Copy + Send + 'static,
+    F: Fn() -> Turn + Copy + Send + Sync + 'static,
     Turn: Future<Output = ()> + Send,
 {
     let each = (ops / YIELDERS).max(1);
