@@ -69,7 +69,7 @@ static NOINLINE void switch_look(struct pair *pair, unsigned side)
         pair->mixed = true;
 }
 
-static void switch_other(void *arg)
+static void *switch_other(void *arg)
 {
     struct pair *pair = arg;
 
@@ -78,9 +78,10 @@ static void switch_other(void *arg)
         switch_side(pair, 1, 1000);
         switch_look(pair, 1);
     }
+    return NULL; /* never: it is left for good in some switch */
 }
 
-static void switch_other_elsewhere(void *arg)
+static void *switch_other_elsewhere(void *arg)
 {
     struct pair *pair = arg;
 
@@ -88,6 +89,7 @@ static void switch_other_elsewhere(void *arg)
         switch_elsewhere(pair, 1, 1000);
         switch_look(pair, 1);
     }
+    return NULL;
 }
 
 static uint64_t now_ns(void)
@@ -106,8 +108,8 @@ static int compare(const void *a, const void *b)
 }
 
 /* 0, or 1 if what came out is wrong. */
-static int switch_measure(const char *name, void (*other)(void *), int rounding,
-                          uint64_t ops, unsigned rounds)
+static int switch_measure(const char *name, void *(*other)(void *),
+                          int rounding, uint64_t ops, unsigned rounds)
 {
     static double ns[MOST_ROUNDS];
     struct pair pair = { .rounding = { fegetround(), rounding } };

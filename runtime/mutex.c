@@ -218,6 +218,9 @@ int weft_mutex_unlock(weft_mutex_t *mutex)
     /* release: what we wrote as the owner. */
     if (weft__cas(&m->word, &seen, 0, RELEASE, RELAXED))
         return 0;
+    WEFT__DCHECK((seen & MUTEX_OWNER) <= weft__fiber_made(),
+                 "a mutex's owner word names no record: was it zeroed, or "
+                 "overwritten?");
     if ((seen & MUTEX_OWNER) != me)
         return -EPERM;
     return mutex_unlock_slow(m, seen);

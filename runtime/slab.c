@@ -23,7 +23,7 @@ enum { SLAB_LOCK = 8, SLAB_BODY = offsetof(struct slab_item, next) - SLAB_LOCK }
 static struct {
     weft__lock_t lock;
     struct slab_item *free;
-} slab;
+} slab = { .lock = WEFT__LOCK_INIT(WEFT__RANK_LEAF) };
 
 /* Another chunk, but for one item that goes to the caller. */
 static void *slab_grow(void)

@@ -75,11 +75,12 @@ bool weft__deadlock_look(struct weft__worker *w)
          weft__load(&weft__sched.foreigners, ACQUIRE)))
         return false;
     /* acquire: the last job's wake comes before its count. */
-    if (weft__load(&weft__sched.pending, ACQUIRE) != 0 ||
-        weft__load(&weft__sched.stopping, ACQUIRE))
+    if (weft__load(&weft__sched.pending, ACQUIRE) != 0)
         return false;
-    /* seq_cst: everyone has set its bit and found nothing since. */
+    /* seq_cst: everyone has set its bit and found nothing since. Read behind
+     * that: when the entry has returned, the monitor is about to cancel. */
     weft__fence(SEQ_CST);
     return weft__load(&weft__sched.idle, SEQ_CST) == weft__sched.count &&
-           !weft__find_any(w) && weft__sched_live() != 0;
+           !weft__find_any(w) && weft__sched_live() != 0 &&
+           !weft__load(&weft__sched.entry_done, ACQUIRE);
 }

@@ -26,7 +26,7 @@ static struct {
     unsigned stack_class;
     uint32_t *list; /* free ones, the warmest last */
     uint32_t count;
-} pool;
+} pool = { .lock = WEFT__LOCK_INIT(WEFT__RANK_POOL) };
 
 /* Three mappings for as many records as there is address space for. */
 static int pool_map(void)

@@ -15,7 +15,7 @@ static struct {
     uint64_t mask;
     uint64_t head;
     uint64_t tail;
-} inject;
+} inject = { .lock = WEFT__LOCK_INIT(WEFT__RANK_LEAF) };
 
 int weft__inject_setup(void)
 {

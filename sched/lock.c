@@ -1,12 +1,52 @@
 #include "sched/lock.h"
 
 #include "sched/os.h"
+#ifdef WEFT_DEBUG
+#include "sched/fatal.h"
+#include "sched/worker.h"
+#endif
 
 /* Long enough for a critical section that runs on another core, short enough
  * to be nothing when its holder was taken off its core. */
 enum { LOCK_SPINS = 100 };
 
 bool weft__lock_asymmetric;
+
+#ifdef WEFT_DEBUG
+/* The account is the worker's: no lock is held across a switch. Threads that
+ * are no workers keep none. */
+void weft__lock_debug_take(const void *lock, int rank)
+{
+    struct weft__worker *w = weft__worker_self();
+
+    if (!w)
+        return;
+    WEFT__CHECK(w->held < WEFT__HELD_MAX, "too many inner locks at once");
+    WEFT__CHECK(w->held == 0 || w->held_ranks[w->held - 1] < rank,
+                "an inner lock is taken out of order");
+    w->held_locks[w->held] = lock;
+    w->held_ranks[w->held++] = rank;
+}
+
+void weft__lock_debug_drop(const void *lock)
+{
+    struct weft__worker *w = weft__worker_self();
+
+    if (!w)
+        return;
+    WEFT__CHECK(w->held > 0 && w->held_locks[w->held - 1] == lock,
+                "an inner lock is dropped that was not taken last");
+    w->held--;
+}
+
+void weft__lock_debug_none(void)
+{
+    struct weft__worker *w = weft__worker_self();
+
+    WEFT__CHECK(!w || w->held == 0,
+                "an inner lock is held across a switch or a ready");
+}
+#endif
 
 void weft__lock_slow(weft__lock_t *lock)
 {
@@ -28,7 +68,7 @@ void weft__lock_slow(weft__lock_t *lock)
             return;
 
         /* held = 1 and sleeper = 1, as the futex sees them. */
-        union weft__lock expected = { .b = { { 1 }, { 1 } } };
+        union weft__lock expected = { .b = { { 1 }, { 1 }, lock->b.rank } };
         weft__os_futex_wait(&lock->word, expected.word.v, -1);
     }
 }

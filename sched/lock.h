@@ -18,6 +18,9 @@
  * stored before, and the sleeper sees the lock free. Where the kernel has no
  * membarrier, unlock exchanges byte 0, which is the barrier.
  *
+ * Byte 2 is the lock's rank, for the debug build: with one lock held only one
+ * of a higher rank is taken, and with any held no one switches or readies.
+ *
  * An unlocker that saw byte 1 clears it and wakes all; who comes back and
  * finds the lock taken sets it again. The futex compares all four bytes, so
  * who is about to sleep when byte 1 is cleared does not.
@@ -33,9 +36,26 @@ typedef union weft__lock {
     struct {
         weft__au8 held;
         weft__au8 sleeper;
+        uint8_t rank; /* WEFT__RANK_*; set once */
     } b;
     weft__au32 word; /* for the futex alone */
 } weft__lock_t;
+
+/* Ranks, in the order of taking. A lock that is zero is a primitive's. */
+enum { WEFT__RANK_PRIMITIVE, WEFT__RANK_POOL, WEFT__RANK_LEAF };
+
+#define WEFT__LOCK_INIT(r) { .b = { .rank = (r) } }
+
+/* The debug build's account of the inner locks that a worker holds. */
+#ifdef WEFT_DEBUG
+void weft__lock_debug_take(const void *lock, int rank);
+void weft__lock_debug_drop(const void *lock);
+void weft__lock_debug_none(void);
+#else
+#define weft__lock_debug_take(lock, rank) ((void)0)
+#define weft__lock_debug_drop(lock) ((void)0)
+#define weft__lock_debug_none() ((void)0)
+#endif
 
 void weft__lock_slow(weft__lock_t *lock);
 void weft__lock_wake(weft__lock_t *lock);
@@ -48,7 +68,10 @@ static inline bool weft__lock_try(weft__lock_t *lock)
     uint8_t seen = 0;
 
     /* acquire: pairs with the release in weft__lock_release(). */
-    return weft__cas(&lock->b.held, &seen, 1, ACQUIRE, RELAXED);
+    if (!weft__cas(&lock->b.held, &seen, 1, ACQUIRE, RELAXED))
+        return false;
+    weft__lock_debug_take(lock, lock->b.rank);
+    return true;
 }
 
 static inline void weft__lock_acquire(weft__lock_t *lock)
@@ -59,6 +82,7 @@ static inline void weft__lock_acquire(weft__lock_t *lock)
 
 static inline void weft__lock_release(weft__lock_t *lock)
 {
+    weft__lock_debug_drop(lock);
     /* release: what we did under the lock is seen by who takes it next. */
     if (weft__lock_asymmetric)
         weft__store(&lock->b.held, 0, RELEASE);

@@ -4,6 +4,7 @@
 
 #include "sched/fatal.h"
 #include "sched/inject.h"
+#include "sched/lock.h"
 #include "sched/sanitizer.h"
 #include "sched/worker.h"
 
@@ -48,6 +49,12 @@ static void park_check(struct weft__fiber *self)
 {
     uintptr_t stack = weft__load(&self->stack, RELAXED); /* its own */
 
+    weft__lock_debug_none();
+    WEFT__DCHECK((char *)__builtin_frame_address(0) >
+                         weft__stack_limit(stack) &&
+                     (char *)__builtin_frame_address(0) <
+                         weft__stack_top(stack),
+                 "a fiber parks on a stack that is not its own");
     if (stack & WEFT__STACK_CANARY)
         weft__stack_check(stack);
     weft__count(&self->worker->counters.parks, 1);
@@ -150,6 +157,7 @@ void weft__ready(struct weft__fiber *f)
     struct weft__worker *w = weft__worker_self();
     uint32_t entry = weft__fiber_index(f) << 1;
 
+    weft__lock_debug_none();
     if (!weft__release(f))
         return;
     if (w) {
@@ -178,6 +186,7 @@ void weft__batch_ready(struct weft__batch *batch)
     struct weft__worker *w = weft__worker_self();
     struct weft__fiber *next;
 
+    weft__lock_debug_none();
     if (!batch->first)
         return;
     for (struct weft__fiber *f = batch->first; f; f = next) {

@@ -61,6 +61,8 @@ void weft__stack_setup(int guard)
 {
     void *page;
 
+    for (unsigned i = 0; i < WEFT__STACK_CLASSES; i++)
+        depots[i].lock.b.rank = WEFT__RANK_LEAF;
     guards.mode = guard;
     guards.how = WEFT__GUARD_MPROTECT;
     guards.map_limit = weft__os_map_limit();

@@ -1,5 +1,6 @@
 #include "sched/wordlock.h"
 
+#include "sched/lock.h"
 #include "sched/os.h"
 
 enum { WORD_SPINS = 100 };
@@ -23,8 +24,10 @@ uint64_t weft__word_lock(weft__au64 *word)
             /* acquire: pairs with the release in weft__word_unlock(). Who
              * sleeps stays noted. */
             if (weft__cas(word, &seen, seen | WEFT__WORD_INNER, ACQUIRE,
-                          RELAXED))
+                          RELAXED)) {
+                weft__lock_debug_take(word, WEFT__RANK_PRIMITIVE);
                 return seen & ~WEFT__WORD_SLEEPER;
+            }
             continue;
         }
         if (spins-- > 0) {
@@ -47,6 +50,7 @@ void weft__word_unlock(weft__au64 *word, uint64_t next)
 {
     weft__au32 *half = upper_half(word);
 
+    weft__lock_debug_drop(word);
     /* release: what we did under the lock. */
     if (weft__exchange(word, next, RELEASE) & WEFT__WORD_SLEEPER)
         weft__os_futex_wake(half, INT32_MAX);

@@ -28,6 +28,7 @@ enum weft__left {
 
 enum {
     WEFT__TURNS = 61,       /* turns between two long looks */
+    WEFT__HELD_MAX = 4,     /* inner locks at once */
     WEFT__MASK_WORDS = WEFT__WORKERS_MAX / 64
 };
 
@@ -67,6 +68,11 @@ struct weft__worker {
     void *tsan; /* the sanitizers' idea of the base context */
     void *tsan_ended;
     void *asan;
+#ifdef WEFT_DEBUG
+    unsigned held; /* inner locks, in the order of taking; see lock.c */
+    const void *held_locks[WEFT__HELD_MAX];
+    int held_ranks[WEFT__HELD_MAX];
+#endif
     void *exceptions; /* the C++ runtime's note of this thread; see switch.c */
     const void *stack_low; /* of the base context */
     size_t stack_size;

@@ -314,13 +314,17 @@ enum { SITUATIONS = sizeof(situations) / sizeof(situations[0]) };
 
 /* --- The rounds ---------------------------------------------------------------------- */
 
+enum { OVER = INT32_MAX };
+
 static struct {
     const struct situation *of;
     enum path path;
     uint32_t rounds;
+    weft_time_t until; /* or when: threads that wait for each other on a
+                          busy machine are slow */
     weft_fiber_t taker;
     void *object;
-    weft__au32 made;     /* the round whose object is there */
+    weft__au32 made;     /* the round whose object is there; or OVER */
     weft__au32 prepared; /* the round whose giver has prepared it */
     weft__au32 given;    /* the round whose giver has returned */
 } s;
@@ -328,8 +332,10 @@ static struct {
 static void give_all(void *arg)
 {
     (void)arg;
-    for (uint32_t i = 1; i <= s.rounds; i++) {
+    for (uint32_t i = 1;; i++) {
         wait_for(&s.made, i);
+        if (weft__load(&s.made, ACQUIRE) == OVER)
+            return;
         if (s.of->prepare)
             s.of->prepare(s.object);
         weft__store(&s.prepared, i, RELEASE);
@@ -366,7 +372,7 @@ static void *take_all(void *arg)
 {
     unsigned n = workers();
 
-    for (uint32_t i = 1; i <= s.rounds; i++) {
+    for (uint32_t i = 1; i <= s.rounds && weft_now() < s.until; i++) {
         s.object = s.of->make();
         weft__store(&s.made, i, RELEASE);
         wait_for(&s.prepared, i);
@@ -378,6 +384,7 @@ static void *take_all(void *arg)
         /* The memory is not used again before the giver is out. */
         wait_for(&s.given, i);
     }
+    weft__store(&s.made, OVER, RELEASE);
     return arg;
 }
 
@@ -386,7 +393,8 @@ static void set_up(int i, enum path path)
 {
     s.of = &situations[i];
     s.path = path;
-    s.rounds = s.of->give == mutex_give_late ? 50 : ROUNDS(5000);
+    s.rounds = 5000;
+    s.until = weft_now() + WEFT_MS(150);
     s.taker = spawn(take_all, NULL);
 }
 

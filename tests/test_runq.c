@@ -8,6 +8,7 @@
 
 #include "sched/inject.h"
 #include "sched/runq.h"
+#include "sched/sanitizer.h"
 #include "sched/sched.h"
 #include "sched/worker.h"
 
@@ -238,7 +239,11 @@ WEFT_TEST(dead_hints_make_room_before_anything_overflows)
         ck_assert_uint_le(weft__runq_len(&weft__sched.workers[0]->runq),
                           RING);
     }
+#if !defined(WEFT__ASAN) && !defined(WEFT__TSAN)
+    /* Under a sanitizer a new fiber starts from the base context, and what
+     * comes before it empties the ring. */
     ck_assert_uint_gt(overflows(), 0);
+#endif
     ck_assert_int_eq(weft_stats(&stats), 0);
     ck_assert_uint_le(stats.records, 4 * HALF);
     ck_assert_uint_eq(weft__sched_live(), 1);

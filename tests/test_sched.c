@@ -44,19 +44,20 @@ static void *set_flag_when_told(void *arg)
 
 enum { TURNS = 200, TAKERS = 3 };
 
-static int turns[TAKERS * TURNS];
-static int turn;
+static weft__au32 turns[TAKERS * TURNS];
+static weft__au32 turn;
 
 static void *take_turns(void *arg)
 {
     for (int i = 0; i < TURNS; i++) {
-        turns[turn++] = (int)(intptr_t)arg;
+        weft__store(&turns[weft__fetch_add(&turn, 1, RELAXED)],
+                    (uint32_t)(uintptr_t)arg, RELAXED);
         weft_yield();
     }
     return NULL;
 }
 
-/* On one worker, where turns are plain memory. */
+/* On one worker. */
 WEFT_TEST(yielders_take_turns)
 {
     weft_fiber_t f[TAKERS];
@@ -72,9 +73,9 @@ WEFT_TEST(yielders_take_turns)
     for (int i = 0; i < TAKERS; i++)
         join(f[i]);
     for (int i = TAKERS; i < TAKERS * TURNS - TAKERS; i++)
-        if (turns[i] != turns[i - TAKERS])
-            ck_abort_msg("turn %d was %d's, and %d's was due", i, turns[i],
-                         turns[i - TAKERS]);
+        if (weft__load(&turns[i], RELAXED) !=
+            weft__load(&turns[i - TAKERS], RELAXED))
+            ck_abort_msg("turn %d was another's", i);
     ck_assert_int_eq(weft_chan_send(ch, NULL), 0);
     join(asleep);
     weft_chan_unref(ch);

@@ -184,8 +184,8 @@ static int crowd_start(struct work *w, struct gate *gate, pthread_t *threads,
     for (uint64_t i = 0; i < count; i++) {
         int error = thread_start(&threads[i], crowd_thread, gate);
         if (error != 0)
-            return work_stopped(w, "%s after %lu threads", strerror(error),
-                                (unsigned long)i);
+            return work_stopped(w, "pthread_create: %s after %lu threads",
+                                strerrorname_np(error), (unsigned long)i);
     }
     gate_await(gate, (unsigned)count);
     return WORK_DONE;

@@ -227,8 +227,8 @@ static int tree_pthread(struct work *w, void *(*root)(void *), void *arg,
         pthread_join(t, &value);
     work_end(w);
     if (atomic_load(&threads_error) != 0)
-        return work_stopped(w, "%s with %u threads waiting",
-                            strerror(atomic_load(&threads_error)),
+        return work_stopped(w, "pthread_create: %s with %u threads waiting",
+                            strerrorname_np(atomic_load(&threads_error)),
                             atomic_load(&threads_refused));
     *result = (uintptr_t)value;
     return WORK_DONE;

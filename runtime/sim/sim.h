@@ -105,6 +105,9 @@ struct weft__sim_result {
     uint64_t steps;   /* operations that other threads could notice */
     uint64_t choices; /* those at which there was more than one way on */
     uint64_t hash;    /* of the choices: equal for equal schedules */
+    int64_t longest;  /* the most time, in ns, that passed at once because
+                         nobody could move: a lost wake-up that a timeout
+                         repairs shows here */
     const char *what; /* a sentence, if the verdict is not SOUND */
 };
 

@@ -44,6 +44,8 @@ void weft__clock_expire(void)
 {
     struct weft__world *w = &weft__world;
 
+    if (w->runnable == 0 && w->earliest - w->now > w->result.longest)
+        w->result.longest = w->earliest - w->now;
     if (w->now < w->earliest)
         w->now = w->earliest;
     for (unsigned i = 0; i < w->threads; i++) {
