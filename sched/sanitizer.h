@@ -1,7 +1,6 @@
 /*
  * What the sanitizers and valgrind are told about stacks and switches. Empty
- * in a release build, but for valgrind's requests, which cost a few
- * instructions where a slot is carved or given back.
+ * in a release build, but for a look whether valgrind runs the program.
  */
 #ifndef WEFT_SCHED_SANITIZER_H
 #define WEFT_SCHED_SANITIZER_H
@@ -38,13 +37,20 @@
 #endif
 #endif
 
+/* Does the program run under valgrind? Asked once: a request costs twenty
+ * instructions even where nobody listens. */
+#if defined(WEFT__VALGRIND)
+extern unsigned weft__on_valgrind;
+#endif
+
 /* A stack slot that no one uses: touching it is a bug. */
 static inline void weft__poison(void *p, size_t size)
 {
 #if defined(WEFT__ASAN)
     ASAN_POISON_MEMORY_REGION(p, size);
 #elif defined(WEFT__VALGRIND)
-    VALGRIND_MAKE_MEM_NOACCESS(p, size);
+    if (__builtin_expect(weft__on_valgrind, 0))
+        VALGRIND_MAKE_MEM_NOACCESS(p, size);
 #else
     (void)p, (void)size;
 #endif
@@ -56,7 +62,8 @@ static inline void weft__unpoison(void *p, size_t size)
 #if defined(WEFT__ASAN)
     ASAN_UNPOISON_MEMORY_REGION(p, size);
 #elif defined(WEFT__VALGRIND)
-    VALGRIND_MAKE_MEM_UNDEFINED(p, size);
+    if (__builtin_expect(weft__on_valgrind, 0))
+        VALGRIND_MAKE_MEM_UNDEFINED(p, size);
 #else
     (void)p, (void)size;
 #endif

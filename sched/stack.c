@@ -57,9 +57,17 @@ static struct {
     weft__au32 told;
 } guards;
 
+#if defined(WEFT__VALGRIND)
+unsigned weft__on_valgrind;
+#endif
+
 void weft__stack_setup(int guard)
 {
     void *page;
+
+#if defined(WEFT__VALGRIND)
+    weft__on_valgrind = RUNNING_ON_VALGRIND;
+#endif
 
     for (unsigned i = 0; i < WEFT__STACK_CLASSES; i++)
         depots[i].lock.b.rank = WEFT__RANK_LEAF;

@@ -325,6 +325,13 @@ static void *fiber_main(void *fiber)
 
 /* --- The switch itself ----------------------------------------------------- */
 
+/* Never inlined or cloned: all contexts are left at one place, where the
+ * return predictor expects whoever comes back. */
+#if defined(__clang__)
+__attribute__((noinline))
+#else
+__attribute__((noinline, noclone))
+#endif
 void weft__switch(struct weft__worker *w, struct weft__fiber *self,
                   struct weft__fiber *to, enum weft__left how)
 {

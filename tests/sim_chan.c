@@ -11,7 +11,7 @@
 #include "sched/atomic.h"
 #include "sched/os.h"
 
-enum { RUNS = 1000, PLANTED_RUNS = 5000, RING = 2, VALUES = 4 };
+enum { RUNS = 500, PLANTED_RUNS = 5000, RING = 2, VALUES = 4 };
 
 enum { SENT_ALL = SIM_FIRST_FREE, REFUSED = 2 * SIM_FIRST_FREE };
 

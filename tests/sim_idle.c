@@ -11,7 +11,7 @@
 #include "sched/park.h"
 #include "sched/sched.h"
 
-enum { RUNS = 2000, PLANTED_RUNS = 10000, RING = 4, ROUNDS = 4 };
+enum { RUNS = 1000, PLANTED_RUNS = 10000, RING = 4, ROUNDS = 4 };
 
 static struct {
     weft__aptr sleeper;

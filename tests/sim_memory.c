@@ -136,8 +136,8 @@ END_TEST
 /* One barrier of the two is not enough. */
 START_TEST(dekker_with_one_fence_is_found)
 {
-    ck_assert_uint_ge(odd_runs(dekker_fenced_a, dekker_b, both_saw_nothing, 2),
-                      RUNS / 100);
+    ck_assert_uint_gt(odd_runs(dekker_fenced_a, dekker_b, both_saw_nothing, 2),
+                      0);
 }
 END_TEST
 

@@ -10,7 +10,7 @@
 #include "sched/atomic.h"
 #include "sched/os.h"
 
-enum { RUNS = 1500, PLANTED_RUNS = 5000, RING = 2, FIBERS = 4, ROUNDS = 3 };
+enum { RUNS = 600, PLANTED_RUNS = 5000, RING = 2, FIBERS = 4, ROUNDS = 3 };
 
 enum { TRIED = SIM_FIRST_FREE };
 

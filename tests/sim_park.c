@@ -12,7 +12,7 @@
 #include "sched/park.h"
 #include "sched/sched.h"
 
-enum { RUNS = 2000, PLANTED_RUNS = 5000, RING = 8, ROUNDS = 3 };
+enum { RUNS = 1000, PLANTED_RUNS = 5000, RING = 8, ROUNDS = 3 };
 
 enum { FIBER_WON = SIM_FIRST_FREE, THREAD_WON = 2 * SIM_FIRST_FREE,
        CANCEL_WON = 4 * SIM_FIRST_FREE, REVOKED = 8 * SIM_FIRST_FREE };

@@ -7,7 +7,7 @@
 #include "sched/atomic.h"
 #include "sched/os.h"
 
-enum { RUNS = 800, PLANTED_RUNS = 5000, RING = 2, VALUES = 4 };
+enum { RUNS = 400, PLANTED_RUNS = 5000, RING = 2, VALUES = 4 };
 
 static struct {
     weft_queue_t *q;

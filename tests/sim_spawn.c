@@ -10,7 +10,7 @@
 #include "sched/os.h"
 #include "sched/sched.h"
 
-enum { RUNS = 1000, PLANTED_RUNS = 5000, RING = 2 };
+enum { RUNS = 500, PLANTED_RUNS = 5000, RING = 2 };
 
 static void *answer(void *arg)
 {

@@ -9,7 +9,7 @@
 #include "sched/atomic.h"
 #include "sched/os.h"
 
-enum { RUNS = 1000, PLANTED_RUNS = 5000, RING = 2 };
+enum { RUNS = 600, PLANTED_RUNS = 5000, RING = 2 };
 
 enum { CANCELED = SIM_FIRST_FREE };
 

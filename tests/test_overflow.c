@@ -15,11 +15,11 @@
 #include "sched/park.h"
 #include "sched/stack.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ASAN 1
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ASAN 1
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
 #endif
 #endif
 
@@ -77,14 +77,14 @@ static bool said(const char *what)
     return strstr(words, what) != NULL;
 }
 
-/* By the default action; ASan's handler, which was there before weft's, ends
- * the process itself. */
+/* By the default action; a sanitizer's handler, which was there before weft's,
+ * ends the process itself. */
 static bool died_of(int status, int signal)
 {
-#ifdef ASAN
+#ifdef SANITIZED
     if (signal == SIGSEGV)
         return WIFEXITED(status) && WEXITSTATUS(status) != 0 &&
-               said("AddressSanitizer");
+               said("Sanitizer");
 #endif
     return WIFSIGNALED(status) && WTERMSIG(status) == signal;
 }

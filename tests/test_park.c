@@ -372,23 +372,13 @@ WEFT_TEST(cancel_of_one_that_runs_is_seen_at_its_next_wait)
 }
 END_TEST
 
-static void *park_once(void *arg)
-{
-    struct sleeper *s = arg;
-
-    s->rounds = 1;
-    return sleep_rounds(s);
-}
-
 WEFT_TEST(cancel_of_an_unstarted_fiber_waits_for_it)
 {
     struct sleeper s = { .rounds = 1 };
-    weft_fiber_t f;
+    weft_fiber_t f = spawn(sleep_rounds, &s);
     uint64_t life;
-    struct weft__fiber *record;
+    struct weft__fiber *record = weft__fiber_find(f, &life);
 
-    f = spawn(park_once, &s);
-    record = weft__fiber_find(f, &life);
     ck_assert_ptr_nonnull(record);
     ck_assert(weft__cancel(record, life));
     join(f);

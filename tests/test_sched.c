@@ -6,6 +6,7 @@
 #include "tests/support.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "sched/park.h"
 #include "sched/sched.h"
@@ -262,8 +263,9 @@ WEFT_TEST(the_next_slot_of_one_that_computes_is_stolen)
 }
 END_TEST
 
-WEFT_TEST(a_new_fiber_of_one_that_computes_is_stolen)
+static void compute_beside_new_fibers(int unused)
 {
+    (void)unused;
     if (workers() < 2)
         return;
     for (int i = 0; i < 20; i++) {
@@ -274,6 +276,12 @@ WEFT_TEST(a_new_fiber_of_one_that_computes_is_stolen)
         join(f);
         weft__store(&flag, 0, RELEASE);
     }
+}
+
+
+WEFT_TEST(a_new_fiber_of_one_that_computes_is_stolen)
+{
+    compute_beside_new_fibers(0);
 }
 END_TEST
 
@@ -291,6 +299,22 @@ WEFT_TEST(the_ring_of_one_that_computes_is_stolen)
         join(second);
         weft__store(&flag, 0, RELEASE);
     }
+}
+END_TEST
+
+/* There the thief has the core only while the owner has not: it must let it go
+ * on to see whether it makes a turn. */
+START_TEST(on_one_core_a_next_slot_is_stolen_too)
+{
+    cpu_set_t one;
+
+    CPU_ZERO(&one);
+    ck_assert_int_eq(sched_getaffinity(0, sizeof(one), &one), 0);
+    for (int cpu = 0, seen = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &one) && seen++)
+            CPU_CLR(cpu, &one);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+    run_body(compute_beside_new_fibers, 0);
 }
 END_TEST
 
@@ -492,6 +516,7 @@ int main(void)
     tcase_add_test(steal, the_next_slot_of_one_that_computes_is_stolen);
     tcase_add_test(steal, a_new_fiber_of_one_that_computes_is_stolen);
     tcase_add_test(steal, the_ring_of_one_that_computes_is_stolen);
+    tcase_add_test(steal, on_one_core_a_next_slot_is_stolen_too);
     suite_add_tcase(suite, steal);
 
     tcase_add_test(many, many_fibers_spawn_many);

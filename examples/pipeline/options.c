@@ -78,9 +78,8 @@ int options_parse(struct options *options, int argc, char **argv)
     long number;
     int c;
 
-    *options = (struct options){ .out = "pipeline-out",
-                                 .level = 3,
-                                 .write = true };
+    *options =
+        (struct options){ .out = "pipeline-out", .level = 3, .write = true };
     while ((c = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
         switch (c) {
         case 'w':

@@ -145,8 +145,8 @@ static void output_begin(void *arg)
 static void output_append(void *arg)
 {
     struct output *output = arg;
-    int status = sys_write_all(output->fd, output->chunk->data,
-                               output->chunk->len);
+    int status =
+        sys_write_all(output->fd, output->chunk->data, output->chunk->len);
 
     if (status < 0)
         output_failed(output, status);

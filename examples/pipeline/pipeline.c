@@ -198,8 +198,8 @@ static void stages_run(struct run *run, struct stage *stages)
         struct stage *stage = &stages[i];
 
         for (unsigned j = 0; j < stage->count; j++) {
-            int status = port_start(&runners[started], stage->name,
-                                    stage_runner, stage);
+            int status =
+                port_start(&runners[started], stage->name, stage_runner, stage);
 
             if (status == 0) {
                 started++;
@@ -217,9 +217,9 @@ static void stages_run(struct run *run, struct stage *stages)
 
 static int pipeline_run(void *arg)
 {
-    static const size_t capacities[QUEUES] = {
-        PATHS_CAPACITY, LOADED_CAPACITY, PACKED_CAPACITY, RECORDS_CAPACITY
-    };
+    static const size_t capacities[QUEUES] = { PATHS_CAPACITY, LOADED_CAPACITY,
+                                               PACKED_CAPACITY,
+                                               RECORDS_CAPACITY };
     struct run *run = arg;
     unsigned workers = port_workers();
     /* Readers and writers: two of each, so that a large file does not hold up
@@ -271,8 +271,10 @@ static int run_verdict(struct run *run)
                 why);
         return EXIT_STOPPED;
     }
-    fprintf(stderr, "%s: interrupted (SIG%s) after %llu files; "
-            "there is no index\n", port_program, sigabbrev_np(signal_number()),
+    fprintf(stderr,
+            "%s: interrupted (SIG%s) after %llu files; "
+            "there is no index\n",
+            port_program, sigabbrev_np(signal_number()),
             (unsigned long long)run->files);
     return 128 + signal_number();
 }

@@ -4,10 +4,10 @@
  * Walk trees, read every regular file, hash and compress it, write the
  * results and an index:
  *
- *              paths          loaded          packed           records
- *     walker --------> readers -----> workers -------> writers --------> indexer
- *        |               |     in_rest        out_rest                      ^
- *        +---------------+-------------- failures --------------------------+
+ *           paths          loaded           packed           records
+ *     walker -----> readers -------> workers --------> writers -----> indexer
+ *        |             |     in_rest         out_rest                    ^
+ *        +-------------+-------------------- failures -------------------+
  *
  * One struct item travels through for each file, by pointer; whoever holds it
  * owns it. The queues are bounded: a slow stage makes those before it wait
@@ -80,9 +80,9 @@ struct item {
     int dir;          /* descriptor of its root, or AT_FDCWD */
     unsigned zst;     /* how many times .zst is put behind its output */
 
-    struct chunk *in; /* the first chunk */
-    port_queue_t *in_rest;  /* the others; NULL: there are none */
-    struct chunk *out;      /* likewise (no first chunk in a stream) */
+    struct chunk *in;      /* the first chunk */
+    port_queue_t *in_rest; /* the others; NULL: there are none */
+    struct chunk *out;     /* likewise (no first chunk in a stream) */
     port_queue_t *out_rest;
 
     uint64_t bytes;     /* read; what the hash is of */
@@ -157,8 +157,8 @@ int options_parse(struct options *options, int argc, char **argv);
 int pipeline_main(int argc, char **argv);
 bool run_stopping(struct run *run);
 /* Stop, and say why: the first reason counts. */
-__attribute__((format(printf, 2, 3)))
-void run_stop(struct run *run, const char *format, ...);
+void run_stop(struct run *run, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void run_no_memory(struct run *run);
 struct item *item_new(const struct root *root, const char *path);
 void item_free(struct item *item);

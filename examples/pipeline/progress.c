@@ -158,18 +158,18 @@ int summary_json(struct run *run, int exit_code)
 
     if (file == NULL)
         goto fail;
-    written = fprintf(
-        file,
-        "{\"program\": \"%s\", \"files\": %" PRIu64 ", \"bytes\": %" PRIu64
-        ", \"out_bytes\": %" PRIu64 ", \"wall_ns\": %" PRId64
-        ", \"cpu_ns\": %" PRId64 ", \"errors\": %" PRIu64
-        ", \"changed\": %" PRIu64 ", \"links\": %" PRIu64
-        ", \"special\": %" PRIu64 ", \"peak_kib\": %ld, \"exit\": %d}\n",
-        port_program, run->files, (uint64_t)count(&run->bytes),
-        (uint64_t)count(&run->out_bytes), cost.wall_ns,
-        cost.user_ns + cost.system_ns, run->errors, run->changed,
-        (uint64_t)count(&run->links), (uint64_t)count(&run->special),
-        cost.peak_kib, exit_code);
+    written = fprintf(file,
+                      "{\"program\": \"%s\", \"files\": %" PRIu64
+                      ", \"bytes\": %" PRIu64 ", \"out_bytes\": %" PRIu64
+                      ", \"wall_ns\": %" PRId64 ", \"cpu_ns\": %" PRId64
+                      ", \"errors\": %" PRIu64 ", \"changed\": %" PRIu64
+                      ", \"links\": %" PRIu64 ", \"special\": %" PRIu64
+                      ", \"peak_kib\": %ld, \"exit\": %d}\n",
+                      port_program, run->files, (uint64_t)count(&run->bytes),
+                      (uint64_t)count(&run->out_bytes), cost.wall_ns,
+                      cost.user_ns + cost.system_ns, run->errors, run->changed,
+                      (uint64_t)count(&run->links),
+                      (uint64_t)count(&run->special), cost.peak_kib, exit_code);
     if (fclose(file) == 0 && written > 0)
         return 0;
 

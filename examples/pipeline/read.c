@@ -54,8 +54,8 @@ static struct chunk *reading_chunk(struct reading *reading)
         }
         chunk->len += (size_t)n;
         reading->offset += n;
-        if (n == 0 || (reading->offset == reading->before.st_size &&
-                       chunk->len < room)) {
+        if (n == 0 ||
+            (reading->offset == reading->before.st_size && chunk->len < room)) {
             reading->ended = true;
             break;
         }
@@ -148,8 +148,8 @@ static void read_item(struct run *run, struct item *item, struct stage *stage)
     int status;
 
     /* Not to wait on a FIFO that stands where the walker saw a file. */
-    reading.fd = port_open(item->dir, item->name,
-                           O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    reading.fd =
+        port_open(item->dir, item->name, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     if (reading.fd < 0) {
         item_fail(run, item, "cannot open", -reading.fd);
         return;

@@ -55,9 +55,8 @@ NOINLINE ssize_t sys_pread(int fd, void *buf, size_t n, off_t offset,
 
 NOINLINE int sys_create(int dir, const char *name, int flags)
 {
-    return answer(openat(dir, name,
-                         flags | O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-                         0666));
+    return answer(openat(
+        dir, name, flags | O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
 }
 
 NOINLINE int sys_write_all(int fd, const void *buf, size_t n)

@@ -301,12 +301,10 @@ static unsigned listing_suffixes(const struct listing *listing,
 
 static char *path_join(const char *dir, const char *name)
 {
+    const char *between = strcmp(dir, "/") == 0 ? "" : "/";
     char *path;
 
-    if (asprintf(&path, "%s%s%s", dir, strcmp(dir, "/") == 0 ? "" : "/",
-                 name) < 0)
-        return NULL;
-    return path;
+    return asprintf(&path, "%s%s%s", dir, between, name) < 0 ? NULL : path;
 }
 
 /* Send the files of a listing down the line, a batch at a time. */
@@ -353,8 +351,7 @@ static void walk_dir(struct run *run, const struct root *root, const char *path,
     struct listing listing = { .run = run, .root = root, .path = path };
 
     port_block(listing_make, &listing);
-    atomic_fetch_add_explicit(&run->links, listing.links,
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&run->links, listing.links, memory_order_relaxed);
     atomic_fetch_add_explicit(&run->special, listing.special,
                               memory_order_relaxed);
     if (listing.failed != NULL) {

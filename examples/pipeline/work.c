@@ -23,11 +23,10 @@ static bool tools_open(struct tools *tools, struct run *run)
     tools->hash = EVP_MD_CTX_new();
     tools->zstd = ZSTD_createCCtx();
     if (tools->hash != NULL && tools->zstd != NULL &&
-        !ZSTD_isError(ZSTD_CCtx_setParameter(tools->zstd,
-                                             ZSTD_c_compressionLevel,
-                                             run->options->level)) &&
-        !ZSTD_isError(ZSTD_CCtx_setParameter(tools->zstd, ZSTD_c_checksumFlag,
-                                             1)))
+        !ZSTD_isError(ZSTD_CCtx_setParameter(
+            tools->zstd, ZSTD_c_compressionLevel, run->options->level)) &&
+        !ZSTD_isError(
+            ZSTD_CCtx_setParameter(tools->zstd, ZSTD_c_checksumFlag, 1)))
         return true;
     run_no_memory(run);
     return false;
@@ -64,8 +63,8 @@ static bool hash_begin(struct tools *tools)
 
 static bool hash_update(struct tools *tools, const struct chunk *chunk)
 {
-    return tools_hashed(
-        tools, EVP_DigestUpdate(tools->hash, chunk->data, chunk->len));
+    return tools_hashed(tools,
+                        EVP_DigestUpdate(tools->hash, chunk->data, chunk->len));
 }
 
 static bool hash_end(struct tools *tools, struct item *item)
@@ -107,8 +106,8 @@ static void work_whole(struct tools *tools, struct item *item,
 static bool stream_flush(struct tools *tools, struct item *item,
                          struct chunk **out, port_queue_t *q, bool all)
 {
-    if (*out != NULL && ((*out)->len == (*out)->capacity ||
-                         (all && (*out)->len > 0))) {
+    if (*out != NULL &&
+        ((*out)->len == (*out)->capacity || (all && (*out)->len > 0))) {
         item->out_bytes += (*out)->len;
         if (port_queue_put(q, (void *[]){ *out }, 1) == 0)
             return false;
