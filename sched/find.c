@@ -17,6 +17,7 @@
 
 #include "sched/inject.h"
 #include "sched/park.h"
+#include "sched/sanitizer.h"
 #include "sched/worker.h"
 
 enum {
@@ -68,10 +69,15 @@ static inline struct weft__fiber *take_local(struct weft__worker *w)
 
 struct weft__fiber *weft__find_local(struct weft__worker *w)
 {
+    struct weft__fiber *f;
+
     if (w->turns == 0)
         return NULL;
     w->turns--;
-    return take_local(w);
+    weft__order_hide();
+    f = take_local(w);
+    weft__order_show();
+    return f;
 }
 
 /* Our share of what was injected: one to run, the others into our ring. */

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "sched/fatal.h"
+#include "sched/sanitizer.h"
 
 #ifdef WEFT_SIM
 #include "sched/seam.h"
@@ -59,8 +60,10 @@ void *weft__os_map(size_t size)
     if (SEAM_FAULT(WEFT__FAULT_MAP) != 0)
         return NULL;
 
+    weft__write_hide();
     p = mmap(NULL, size, PROT_READ | PROT_WRITE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    weft__write_show();
     if (p == MAP_FAILED)
         p = NULL;
     else

@@ -79,4 +79,67 @@ static inline void weft__stack_register(void *low, void *high)
 #endif
 }
 
+/*
+ * TSan takes every acquire that meets a release for an order that the program
+ * asked for. Queues, depots and commits make such orders between fibers of one
+ * worker that have nothing to do with each other, and their races would go
+ * unseen; so these parts are run with an eye shut, and the orders that hold
+ * are told: from a spawn to the start, and, by the wake and life words, from
+ * a waker to the one woken and from an end to the join.
+ */
+#ifdef WEFT__TSAN
+void AnnotateIgnoreSyncBegin(const char *file, int line);
+void AnnotateIgnoreSyncEnd(const char *file, int line);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+#endif
+
+/* TSan calls mapping memory a write to all of it. */
+static inline void weft__write_hide(void)
+{
+#ifdef WEFT__TSAN
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+#endif
+}
+
+static inline void weft__write_show(void)
+{
+#ifdef WEFT__TSAN
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+#endif
+}
+
+static inline void weft__order_hide(void)
+{
+#ifdef WEFT__TSAN
+    AnnotateIgnoreSyncBegin(__FILE__, __LINE__);
+#endif
+}
+
+static inline void weft__order_show(void)
+{
+#ifdef WEFT__TSAN
+    AnnotateIgnoreSyncEnd(__FILE__, __LINE__);
+#endif
+}
+
+/* What the caller did so far comes before what follows weft__order_after(). */
+static inline void weft__order_before(void *p)
+{
+#ifdef WEFT__TSAN
+    __tsan_release(p);
+#else
+    (void)p;
+#endif
+}
+
+static inline void weft__order_after(void *p)
+{
+#ifdef WEFT__TSAN
+    __tsan_acquire(p);
+#else
+    (void)p;
+#endif
+}
+
 #endif

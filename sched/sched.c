@@ -9,6 +9,7 @@
 #include "sched/lock.h"
 #include "sched/monitor.h"
 #include "sched/park.h"
+#include "sched/sanitizer.h"
 #include "sched/worker.h"
 
 struct weft__sched weft__sched;
@@ -131,6 +132,7 @@ static void fiber_make(struct weft__fiber *f, const weft_attr_t *attr,
     }
     weft__store(&f->stack, stack, RELAXED);
     weft__store(&f->joiner_gen, 0, RELAXED);
+    weft__order_before(f);
     weft__store(&f->wake, gen | WEFT__WAKE_NEW, RELAXED);
     /* release: who finds this version finds the fiber. */
     weft__store(&f->life, life | WEFT__LIFE_BORN | WEFT__LIFE_HINT | flags,

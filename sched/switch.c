@@ -97,6 +97,7 @@ static void unreserve(weft__stack_t stack)
 
 static inline void landed(struct weft__worker *w)
 {
+    weft__order_hide();
     switch (w->left_how) {
     case WEFT__LEFT_BASE:
         break;
@@ -112,6 +113,7 @@ static inline void landed(struct weft__worker *w)
         unreserve(w->left_stack);
         break;
     }
+    weft__order_show();
 }
 
 /* --- What the sanitizers are told ----------------------------------------- */
@@ -130,8 +132,11 @@ static void tell_leave(struct weft__worker *w, struct weft__fiber *self,
     /* The base context is known to TSan by itself: as its thread. */
     if (self == &w->base)
         w->tsan = __tsan_get_current_fiber();
-    if (fresh)
+    if (fresh) {
+        weft__order_hide();
         *slot = __tsan_create_fiber(0);
+        weft__order_show();
+    }
     if (!self)
         w->tsan_ended = __tsan_get_current_fiber();
     __tsan_switch_to_fiber(*slot, __tsan_switch_to_fiber_no_sync);
@@ -146,6 +151,7 @@ static void tell_end(weft__stack_t stack)
 
 static void tell_begin(struct weft__fiber *f)
 {
+    weft__order_after(f);
     __tsan_acquire(weft__stack_base(weft__load(&f->stack, RELAXED)));
 }
 

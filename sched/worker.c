@@ -5,6 +5,7 @@
 #include "sched/fatal.h"
 #include "sched/inject.h"
 #include "sched/park.h"
+#include "sched/sanitizer.h"
 
 enum { OVERFLOW_BATCH = 256 };
 
@@ -112,17 +113,16 @@ void weft__worker_push_next(struct weft__worker *w, uint32_t entry)
     /* relaxed: only the owner fills the slot. */
     uint32_t old = weft__load(&w->next, RELAXED);
 
+    weft__order_hide();
     if (old == 0) {
         /* release: pairs with the acquire of whoever takes it. Nobody is
          * woken for it: the owner is about to come by. */
         weft__store(&w->next, entry, RELEASE);
-        return;
+    } else if ((old = weft__exchange(&w->next, entry, ACQ_REL)) != 0) {
+        weft__worker_push(w, old);
+        weft__idle_hint();
     }
-    old = weft__exchange(&w->next, entry, ACQ_REL);
-    if (old == 0)
-        return;
-    weft__worker_push(w, old);
-    weft__idle_hint();
+    weft__order_show();
 }
 
 struct weft__fiber *weft__hint_claim(struct weft__worker *w, uint32_t entry)

@@ -268,12 +268,14 @@ static int other_role(const char *role)
 
 int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("sim_run");
-    TCase *tc = tcase_create("run");
+    Suite *suite;
+    TCase *tc;
 
     if (argc > 1)
         return other_role(argv[1]);
 
+    suite = suite_create("sim_run");
+    tc = tcase_create("run");
     tcase_set_timeout(tc, SIM_SECONDS);
     tcase_add_test(tc, exploring_finds_the_race_and_only_that);
     tcase_add_test(tc, what_was_found_replays);

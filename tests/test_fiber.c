@@ -469,6 +469,7 @@ static __attribute__((noinline)) size_t left_below(size_t bytes)
     size_t left;
 
     frame[0] = 1;
+    __asm__ volatile("" : : "r"(frame) : "memory"); /* all of it is used */
     left = bytes <= sizeof(frame) ? weft_stack_left()
                                   : left_below(bytes - sizeof(frame));
     return left + (frame[0] == 0);

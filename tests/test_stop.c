@@ -194,6 +194,10 @@ START_TEST(the_entry_returns_with_fibers_parked_on_everything)
         ck_assert_msg(parked[i].status == parked[i].expected,
                       "wait %d ended with %s", i,
                       weft_err_name(parked[i].status));
+    weft_chan_unref(never);
+    weft_chan_unref(full);
+    weft_queue_unref(empty_queue);
+    weft_queue_unref(full_queue);
 }
 END_TEST
 
