@@ -60,7 +60,12 @@ typedef weft__atomic(void *) weft__aptr;
 
 #include "sched/seam.h"
 
-#define weft__value(a, x) ((__typeof__((a)->v))(x))
+/* A statement's value may be left unused without a warning, a cast's not. */
+#define weft__value(a, x)                                                   \
+    __extension__({                                                         \
+        __typeof__((a)->v) weft_v_ = (__typeof__((a)->v))(x);               \
+        weft_v_;                                                            \
+    })
 
 #define weft__load(a, o)                                                    \
     weft__value(a, weft__seam_load(&(a)->v, sizeof((a)->v), __ATOMIC_##o))

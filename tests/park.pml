@@ -231,8 +231,8 @@ proctype Fiber()
         wake = WORD(w, OK, OPEN) + (shielded[w] -> NO_CANCEL : 0);
         atomic { unlock(w) }
         if
-        :: park(w, cause)
-        :: revoke(w, cause)
+        :: skip -> park(w, cause)
+        :: skip -> revoke(w, cause)
         fi;
         if
         :: atomic { cause == OK -> frame[w] = false; freed[w] = true }

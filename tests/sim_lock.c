@@ -80,7 +80,7 @@ START_TEST(one_at_a_time_and_nobody_forgotten)
     ck_assert_int_eq(search(waiters, RUNS), RUNS);
     ck_assert_int_eq(search(mixed, RUNS), RUNS);
     sim_print(_i ? "lock/asymmetric" : "lock/exchange", 2 * RUNS,
-              sim_seconds() - start, 0);
+              sim_seconds() - start);
 }
 END_TEST
 

@@ -135,7 +135,7 @@ START_TEST(each_entry_is_taken_once)
     if (s.ring > 2)
         ck_assert_uint_gt(s.along, RUNS / 10);
     sim_print(_i == 0 ? "runq/ring=2" : "runq/ring=4", 2 * RUNS,
-              sim_seconds() - start, 0);
+              sim_seconds() - start);
 }
 END_TEST
 

@@ -200,8 +200,7 @@ int sim_runs(const char *name, unsigned workers, uint32_t ring, unsigned runs,
     status = weft__sim_search_apart(&sim, runs * scale(), fns, 1, NULL,
                                     answered, add_up, NULL);
     weft_set_log(NULL, NULL);
-    sim_print(name, (int)run.met->runs, sim_seconds() - start,
-              (double)run.met->steps);
+    sim_print(name, (int)run.met->runs, sim_seconds() - start);
     return status < 0 ? status : (int)runs;
 }
 
