@@ -60,29 +60,31 @@ typedef weft__atomic(void *) weft__aptr;
 
 #include "sched/seam.h"
 
-/* A statement's value may be left unused without a warning, a cast's not. */
+/* As the type of *a. An argument is cast; a result is a statement's value,
+ * which may go unused without a warning. */
+#define weft__cast(a, x) ((__typeof__((a)->v))(x))
 #define weft__value(a, x)                                                   \
     __extension__({                                                         \
-        __typeof__((a)->v) weft_v_ = (__typeof__((a)->v))(x);               \
+        __typeof__((a)->v) weft_v_ = weft__cast(a, x);                      \
         weft_v_;                                                            \
     })
 
 #define weft__load(a, o)                                                    \
     weft__value(a, weft__seam_load(&(a)->v, sizeof((a)->v), __ATOMIC_##o))
 #define weft__store(a, x, o)                                                \
-    weft__seam_store(&(a)->v, (uint64_t)weft__value(a, x),                  \
+    weft__seam_store(&(a)->v, (uint64_t)weft__cast(a, x),                  \
                      sizeof((a)->v), __ATOMIC_##o)
 #define weft__seam_rmw_as(a, op, x, o)                                      \
     weft__value(a, weft__seam_rmw(&(a)->v, op, (uint64_t)(x),               \
                                   sizeof((a)->v), __ATOMIC_##o))
 #define weft__exchange(a, x, o)                                             \
-    weft__seam_rmw_as(a, WEFT__SEAM_XCHG, weft__value(a, x), o)
+    weft__seam_rmw_as(a, WEFT__SEAM_XCHG, weft__cast(a, x), o)
 #define weft__fetch_add(a, x, o) weft__seam_rmw_as(a, WEFT__SEAM_ADD, x, o)
 #define weft__fetch_sub(a, x, o) weft__seam_rmw_as(a, WEFT__SEAM_SUB, x, o)
 #define weft__fetch_or(a, x, o) weft__seam_rmw_as(a, WEFT__SEAM_OR, x, o)
 #define weft__fetch_and(a, x, o) weft__seam_rmw_as(a, WEFT__SEAM_AND, x, o)
 #define weft__cas(a, seen, next, o, f)                                      \
-    weft__seam_cas(&(a)->v, (seen), (uint64_t)weft__value(a, next),         \
+    weft__seam_cas(&(a)->v, (seen), (uint64_t)weft__cast(a, next),         \
                    sizeof((a)->v), __ATOMIC_##o)
 #define weft__fence(o) weft__seam_fence(__ATOMIC_##o)
 
