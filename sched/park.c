@@ -93,7 +93,8 @@ bool weft__park_revoke(struct weft__fiber *self, enum weft__cause *cause)
         if (weft__cas(&self->wake, &wake, next, ACQUIRE, ACQUIRE))
             return true;
     }
-    *cause = park_over(self);
+    /* The waker may not have let go yet, and will queue us: so park. */
+    *cause = weft__park(self);
     return false;
 }
 

@@ -17,9 +17,10 @@ build_packages=(
     libssl-dev libzstd-dev zstd
 )
 # To test it too: the second compiler, the sanitizers, valgrind. g++ is for the
-# public headers, llvm names the lines in reports of clang's sanitizers.
+# public headers and exceptions, llvm names the lines in reports of clang's
+# sanitizers, spin goes through the models, python3 through the log of codes.
 test_packages=(
-    check g++ clang libclang-rt-14-dev llvm valgrind patch
+    check g++ clang libclang-rt-14-dev llvm valgrind patch spin python3
 )
 # For test.sh --fresh.
 fresh_packages=(debootstrap)

@@ -25,9 +25,9 @@
  * A compare-and-swap loop is one step here: it ends in a swap that succeeds or
  * on a value that it has loaded, and what it tried before has left no trace.
  *
- * What is not shown: anything but sequential consistency. Each step here is seen by
- * all at once. That a store may be late is the simulation's to try, which has
- * store buffers (tests/sim_park.c).
+ * What is not shown: anything but sequential consistency. Each step here is
+ * seen by all at once; that a store may be late is the simulation's to try,
+ * which has store buffers (tests/sim_park.c).
  */
 
 /* The wake word, as in sched/park.h. */
@@ -191,7 +191,7 @@ inline park(w, cause)
     park_over(w, cause)
 }
 
-/* Take the open wait back. Whoever has claimed it must let go first: park. */
+/* Take the open wait back. Who has claimed it may not have let go: park. */
 inline revoke(w, cause)
 {
     atomic {
@@ -199,8 +199,7 @@ inline revoke(w, cause)
         :: STATE(wake) == OPEN ->
             wake = WORD(w, OK, RUNNING);
             cause = NONE
-        :: STATE(wake) == CLAIMED -> cause = OK
-        :: else -> park_over(w, cause)
+        :: else
         fi
     }
     if
@@ -232,7 +231,7 @@ proctype Fiber()
         atomic { unlock(w) }
         if
         :: skip -> park(w, cause)
-        :: skip -> revoke(w, cause)
+        :: w <= LAST_OF_LIFE_0 -> revoke(w, cause)
         fi;
         if
         :: atomic { cause == OK -> frame[w] = false; freed[w] = true }
@@ -302,10 +301,11 @@ proctype Waker()
             atomic {
                 lock(o);
                 if
-                :: linked[o] -> assert(frame[o])
+                :: linked[o]
                 :: else -> value[o] = true; goto drop
                 fi
             }
+            assert(frame[o]); /* the generation is read */
             claim(o, OK, won);
             /* The value is copied; or he is on his way out, and it stays. */
             atomic {

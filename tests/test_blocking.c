@@ -326,14 +326,27 @@ START_TEST(a_run_that_ends_waits_for_the_running_job_only)
 }
 END_TEST
 
-static unsigned threads(void)
+/* How many of the process's threads are a lane's, by their names. */
+static unsigned lane_threads(void)
 {
     DIR *dir = opendir("/proc/self/task");
+    struct dirent *entry;
     unsigned n = 0;
 
     ck_assert_ptr_nonnull(dir);
-    while (readdir(dir))
-        n++;
+    while ((entry = readdir(dir))) {
+        char path[300], name[32] = "";
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm",
+                 entry->d_name);
+        file = fopen(path, "r");
+        if (!file)
+            continue;
+        if (fgets(name, sizeof(name), file))
+            n += !strncmp(name, "weft-lane", 9);
+        fclose(file);
+    }
     closedir(dir);
     return n;
 }
@@ -347,6 +360,7 @@ static void many_jobs(int i)
     for (int n = 0; n < JOBS; n++)
         f[n] = spawn(block, NULL);
     wait_for_lane(JOBS, 0);
+    ck_assert_uint_eq(lane_threads(), JOBS);
     weft__store(&gate, 1, RELEASE);
     for (int n = 0; n < JOBS; n++)
         join(f[n]);
@@ -355,12 +369,10 @@ static void many_jobs(int i)
 /* A thread that has ended may be listed for a moment longer. */
 START_TEST(the_lanes_threads_end_with_the_run)
 {
-    unsigned before = threads();
-
     for (int round = 0; round < 5; round++) {
         weft__store(&ran, 0, RELAXED);
         run_bounded(64, many_jobs, 0);
-        while (threads() > before)
+        while (lane_threads() > 0)
             sched_yield();
     }
 }

@@ -409,9 +409,9 @@ WEFT_TEST(freed_by_the_one_it_woke_while_a_fiber_gives)
 {
     int which = _i / 2;
 
-    if (!has(which, _i % 2))
+    if (!has(which, (enum path)(_i % 2)))
         return;
-    set_up(which, _i % 2);
+    set_up(which, (enum path)(_i % 2));
     join(spawn(give_fiber, NULL));
     join(s.taker);
 }
@@ -423,9 +423,9 @@ WEFT_TEST(freed_by_the_one_it_woke_while_a_thread_gives)
     struct foreign t;
     int which = _i / 2;
 
-    if (!has(which, _i % 2))
+    if (!has(which, (enum path)(_i % 2)))
         return;
-    set_up(which, _i % 2);
+    set_up(which, (enum path)(_i % 2));
     foreign_start(&t, give_all, NULL);
     foreign_join(&t);
     join(s.taker);

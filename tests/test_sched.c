@@ -310,7 +310,7 @@ START_TEST(on_one_core_a_next_slot_is_stolen_too)
 
     CPU_ZERO(&one);
     ck_assert_int_eq(sched_getaffinity(0, sizeof(one), &one), 0);
-    for (int cpu = 0, seen = 0; cpu < CPU_SETSIZE; cpu++)
+    for (size_t cpu = 0, seen = 0; cpu < CPU_SETSIZE; cpu++)
         if (CPU_ISSET(cpu, &one) && seen++)
             CPU_CLR(cpu, &one);
     ck_assert_int_eq(sched_setaffinity(0, sizeof(one), &one), 0);

@@ -21,6 +21,15 @@ static void *nothing(void *arg)
 
 /* --- The end of a run ---------------------------------------------------------------- */
 
+/* A call and its code, for the log that ck_code() writes. */
+#define TOLD(call) told(#call, call)
+
+static int told(const char *call, int code)
+{
+    log_code(call, code);
+    return code;
+}
+
 static weft_chan_t *never;
 static weft_chan_t *full;
 static weft_mutex_t mutex = WEFT_MUTEX_INIT;
@@ -34,12 +43,12 @@ static weft__au32 job_runs;
 
 static int in_receive(void)
 {
-    return weft_chan_recv(never, NULL);
+    return TOLD(weft_chan_recv(never, NULL));
 }
 
 static int in_send(void)
 {
-    return weft_chan_send(full, NULL);
+    return TOLD(weft_chan_send(full, NULL));
 }
 
 /* Holds the mutex until it is cancelled. */
@@ -66,7 +75,7 @@ static int in_lock(void)
 
 static int in_group(void)
 {
-    return weft_waitgroup_wait(&group);
+    return TOLD(weft_waitgroup_wait(&group));
 }
 
 /* Cancelled or not, it ends after its joiner. */
@@ -80,7 +89,7 @@ static void *stay(void *arg)
 
 static int in_join(void)
 {
-    int status = weft_join(joined, NULL);
+    int status = TOLD(weft_join(joined, NULL));
 
     weft__store(&joiner_left, 1, RELEASE);
     return status;
@@ -90,19 +99,19 @@ static int in_get(void)
 {
     int value;
 
-    return weft_queue_get(empty_queue, &value);
+    return TOLD(weft_queue_get(empty_queue, &value));
 }
 
 static int in_put(void)
 {
     int value = 1;
 
-    return weft_queue_put(full_queue, &value);
+    return TOLD(weft_queue_put(full_queue, &value));
 }
 
 static int in_queue_join(void)
 {
-    return weft_queue_join(full_queue);
+    return TOLD(weft_queue_join(full_queue));
 }
 
 static void *job_until_queued_left(void *arg)
@@ -116,13 +125,13 @@ static void *job_until_queued_left(void *arg)
 /* Its job runs: waited for. */
 static int in_running_job(void)
 {
-    return weft_blocking(job_until_queued_left, NULL, NULL);
+    return TOLD(weft_blocking(job_until_queued_left, NULL, NULL));
 }
 
 /* The lane has one thread: this job does not begin. */
 static int in_queued_job(void)
 {
-    int status = weft_blocking(nothing, NULL, NULL);
+    int status = TOLD(weft_blocking(nothing, NULL, NULL));
 
     weft__store(&queued_left, 1, RELEASE);
     return status;

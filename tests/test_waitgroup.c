@@ -263,7 +263,7 @@ static void *wait_rounds(void *arg)
 WEFT_TEST(no_waiter_misses_the_last_done)
 {
     enum { N = 3 };
-    uint32_t rounds = ROUNDS(5000);
+    uint32_t rounds = ROUNDS(1000);
     weft_fiber_t f[N];
 
     must_code(weft_waitgroup_add(&group, 2), 0);

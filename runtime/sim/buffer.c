@@ -30,25 +30,6 @@ static bool overtaken(const struct weft__buffered *e)
     return memory_holds(e) != e->under;
 }
 
-/* The thread sanitizer has to believe that the store's own thread did it. */
-static void store_as(struct weft__vthread *t, const struct weft__buffered *e)
-{
-#ifdef WEFT__TSAN
-    void *me = __tsan_get_current_fiber();
-    bool other = t != weft__current();
-
-    if (other)
-        __tsan_switch_to_fiber(t->coro.tsan, __tsan_switch_to_fiber_no_sync);
-#else
-    (void)t;
-#endif
-    weft__plain_store(e->p, e->value, e->size, e->order);
-#ifdef WEFT__TSAN
-    if (other)
-        __tsan_switch_to_fiber(me, __tsan_switch_to_fiber_no_sync);
-#endif
-}
-
 void weft__buffer_flush(struct weft__vthread *t)
 {
     struct weft__buffer *b = &t->buffer;
@@ -60,7 +41,7 @@ void weft__buffer_flush(struct weft__vthread *t)
         weft__world.dirty &= ~(UINT64_C(1) << t->index);
 
     if (!overtaken(&e)) {
-        store_as(t, &e);
+        weft__plain_store(e.p, e.value, e.size, e.order);
         weft__buffer_wrote(e.p, e.size);
     }
 }

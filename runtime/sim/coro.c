@@ -145,12 +145,6 @@ int weft__coro_prepare(struct weft__coro *c, void (*fn)(void *), void *arg)
     c->bottom = c->stack + CORO_GUARD;
     c->bytes = CORO_STACK - CORO_GUARD;
     c->fake = NULL;
-#ifdef WEFT__TSAN
-    if (c->tsan_own != NULL)
-        __tsan_destroy_fiber(c->tsan_own);
-    c->tsan_own = __tsan_create_fiber(0);
-    c->tsan = c->tsan_own;
-#endif
 
     top = c->stack + CORO_STACK - sizeof(frame);
     frame.rbx = (void *)(uintptr_t)coro_main;
@@ -168,11 +162,6 @@ void weft__coro_switch(struct weft__coro *from, struct weft__coro *to)
     coro_left = from;
 #ifdef WEFT__ASAN
     __sanitizer_start_switch_fiber(&from->fake, to->bottom, to->bytes);
-#endif
-#ifdef WEFT__TSAN
-    /* No synchronisation: virtual threads meet through atomics only. */
-    from->tsan = __tsan_get_current_fiber();
-    __tsan_switch_to_fiber(to->tsan, __tsan_switch_to_fiber_no_sync);
 #endif
     weft__coro_jump(&from->sp, to->sp);
     coro_arrive(from->fake);

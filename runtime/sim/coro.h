@@ -16,12 +16,10 @@ struct weft__coro {
     char *stack;  /* its own, kept from run to run; NULL: the caller's */
     void (*fn)(void *);
     void *arg;
-    /* What the sanitizers want to know of the stack it stands on. */
+    /* What the address sanitizer wants to know of the stack it stands on. */
     const void *bottom;
     size_t bytes;
     void *fake;
-    void *tsan;
-    void *tsan_own; /* of its own stack, where `tsan` began */
 };
 
 /* Make ready to run fn(arg), which never returns, on a stack of its own.

@@ -1,8 +1,5 @@
-/*
- * The order arrives as a number: clang makes a branch for each, gcc takes the
- * strongest. Both are right; the thread sanitizer, which tells them apart, is
- * run with clang.
- */
+/* The order arrives as a number: clang makes a branch for each, gcc takes the
+ * strongest. Both are right. */
 #include "runtime/sim/plain.h"
 
 #include <stdlib.h>

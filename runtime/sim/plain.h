@@ -1,7 +1,5 @@
 /*
- * The plain operations: what the seam's memory calls do when nothing stands
- * in between. The simulation performs its accesses with them at last, and
- * the passthrough table consists of them.
+ * The plain operations, by which the simulation touches memory at last.
  */
 #ifndef WEFT_RUNTIME_SIM_PLAIN_H
 #define WEFT_RUNTIME_SIM_PLAIN_H

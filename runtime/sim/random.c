@@ -20,8 +20,8 @@
 #include <stddef.h>
 
 /* Probabilities a step: stay and drain in 1/256, time and away in 1/4096. */
-static const uint16_t random_stay[] = { 0, 128, 224, 248 };
-static const uint16_t random_drain[] = { 128, 64, 16, 4 };
+static const uint16_t random_stay[] = { 0, 64, 192, 248 };
+static const uint16_t random_drain[] = { 32, 8, 2, 1 };
 static const uint16_t random_time[] = { 0, 1, 8, 64 };
 static const uint16_t random_away[] = { 0, 4, 32, 128 };
 
