@@ -394,16 +394,20 @@ ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values, size_t n)
 ssize_t weft_chan_recv_n(weft_chan_t *ch, void *values, size_t n)
 {
     int status = chan_check(ch, values, n);
+    size_t size;
 
     if (status != 0)
         return status;
     if (n == 0)
         return 0;
+    /* Read before: whose value was taken may free the channel, if it was the
+     * only one wanted. */
+    size = ch->elem_size;
     status = weft_chan_recv(ch, values);
     if (status != 0)
         return status;
-    return (ssize_t)(1 + move_some(ch, (char *)values + ch->elem_size, n - 1,
-                                   recv_one, &status));
+    return (ssize_t)(1 + move_some(ch, (char *)values + size, n - 1, recv_one,
+                                   &status));
 }
 
 /* --- Closing, looking --------------------------------------------------------- */

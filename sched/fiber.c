@@ -225,13 +225,14 @@ uint64_t weft__life_end(struct weft__fiber *f, bool *free)
         weft__load(&f->stack, RELAXED) & WEFT__FIBER_OWNS_HINT;
     uint64_t next;
 
-    /* acq_rel: the joiner sees the result; we see its generation. */
+    /* seq_cst: the joiner sees the result; and it is the full barrier before
+     * the look at the joiner's generation. */
     do {
         uint64_t now = hint_ours ? life & ~WEFT__LIFE_HINT : life;
 
         next = now & WEFT__LIFE_DETACHED ? life_after(now)
                                          : now | WEFT__LIFE_ENDED;
-    } while (!weft__cas(&f->life, &life, next, ACQ_REL, RELAXED));
+    } while (!weft__cas(&f->life, &life, next, SEQ_CST, RELAXED));
 
     *free = life & WEFT__LIFE_DETACHED && !(next & WEFT__LIFE_HINT);
     return life;

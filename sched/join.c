@@ -27,28 +27,11 @@ static struct weft__fiber *joiner_next(struct weft__worker *w,
     return weft__release(joiner) ? joiner : NULL;
 }
 
-/* Steps 4 and 5: the joiner was on its way in, or on its way out. */
-static __attribute__((noinline)) struct weft__fiber *
-join_end_slow(struct weft__worker *w, struct weft__fiber *f,
-              struct weft__fiber *joiner, uint64_t tried)
-{
-    /* acquire: pairs with the joiner's release. The record is still ours to
-     * look at: no joiner recycles it before REAPED. */
-    uint64_t gen = weft__load(&f->joiner_gen, ACQUIRE);
-
-    if (gen != 0 && gen != tried && weft__claim(joiner, gen, WEFT__CAUSE_OK))
-        return joiner_next(w, joiner);
-    if (weft__life_reap(f) && weft__life_consume(f))
-        weft__record_give(&w->records, f);
-    return NULL;
-}
-
 struct weft__fiber *weft__join_end(struct weft__worker *w,
                                    struct weft__fiber *f)
 {
-    /* acquire: pairs with the release of a joiner that has left. */
-    uint64_t gen = weft__load(&f->joiner_gen, ACQUIRE);
     struct weft__fiber *joiner;
+    uint64_t gen;
     bool free;
     uint64_t life = weft__life_end(f, &free);
 
@@ -57,10 +40,16 @@ struct weft__fiber *weft__join_end(struct weft__worker *w,
     if (!(life & WEFT__LIFE_JOINED))
         return NULL;
 
+    /* acquire: pairs with the joiner's release; after ENDED, and the record
+     * is still ours to look at: no joiner recycles it before REAPED. */
+    gen = weft__load(&f->joiner_gen, ACQUIRE);
     joiner = weft__life_joiner(life);
     if (gen != 0 && weft__claim(joiner, gen, WEFT__CAUSE_OK))
         return joiner_next(w, joiner);
-    return join_end_slow(w, f, joiner, gen);
+    /* It was on its way in, or on its way out, and sees ENDED by itself. */
+    if (weft__life_reap(f) && weft__life_consume(f))
+        weft__record_give(&w->records, f);
+    return NULL;
 }
 
 /* --- The joiner ------------------------------------------------------------ */
@@ -164,7 +153,7 @@ int weft__join(struct weft__fiber *self, struct weft__fiber *child,
         if (weft__cas(&child->life, &life, next, ACQ_REL, RELAXED))
             break;
     }
-    /* release: pairs with the ender's loads. */
+    /* release: pairs with the ender's load. */
     weft__store(&child->joiner_gen, gen, RELEASE);
 
     cause = weft__park_join(self, child, version,

@@ -7,18 +7,19 @@
  * nothing may touch it after that.
  *
  *     joiner                             ender
- *     1 publish the wait (OPEN, gen)     1 g = joiner_gen, if JOINED
- *     2 CAS life: + JOINED, index        2 CAS life: + ENDED (3 if it moved)
+ *     1 publish the wait (OPEN, gen)     1 CAS life: + ENDED
+ *     2 CAS life: + JOINED, index        2 if JOINED: g = joiner_gen
  *     3 joiner_gen = gen                 3 claim (joiner, g): its last touch
- *     4 commit (a full barrier)          4 if g was 0 or the claim lost: read
- *     5 life ENDED? claim itself           joiner_gen again, claim again
- *                                        5 if that lost too: reap
+ *     4 commit (a full barrier)          4 if g was 0 or the claim lost: reap
+ *     5 life ENDED? claim itself
  *
  * What holds:
- *   1. g is read before ENDED, so it belongs to a joiner of this fiber, and a
- *      stale one loses its claim. It may be 0 (the joiner is between its 2
- *      and 3): then either the ender's second look sees the generation, or
- *      the joiner's look after its barrier sees ENDED (Dekker).
+ *   1. g is read after ENDED, when no joiner can leave or come any more, so it
+ *      is 0 or the registered joiner's. (Read before, it could be that of an
+ *      earlier joiner; generations count for each fiber by itself, and the
+ *      same number may name another wait of the present one.) If it is 0 the
+ *      joiner is between its 2 and 3, and its look after its barrier sees
+ *      ENDED (Dekker).
  *   2. A joiner that was claimed by the ender has the record for itself. One
  *      that ended its wait otherwise (cancelled, or by its own look) and finds
  *      ENDED takes the result, and then it and the ender, who may still look,

@@ -103,9 +103,16 @@ row() {
     esac
 }
 
-# targets_of <build dir> <regex>
+# targets_of <build dir> <regex>: a script's are the libraries
 targets_of() {
-    tests_of "$1" "$2" | sed 's/\..*//' | sort -u
+    local name
+    tests_of "$1" "$2" | sed 's/\..*//' | while read -r name; do
+        if [ -f "tests/$name.sh" ]; then
+            printf '%s\n' weft weft_static
+        else
+            echo "$name"
+        fi
+    done | sort -u
 }
 
 # plant <patch> <tree> <build dir>: red, green, or why neither

@@ -25,7 +25,7 @@ static struct {
     weft_waitgroup_t group;
 } object;
 
-static weft__au32 done; /* users who are through with it */
+static weft__au32 out; /* users who are through with it */
 static bool freed;
 
 static void touch(const volatile void *p)
@@ -65,10 +65,10 @@ static uint64_t watched_rmw(volatile void *p, enum weft__seam_op op,
 static bool watched_cas(volatile void *p, void *seen, uint64_t next,
                         unsigned size, int order)
 {
-    bool done = weft__sim_seam.cas(p, seen, next, size, order);
+    bool swapped = weft__sim_seam.cas(p, seen, next, size, order);
 
     touch(p);
-    return done;
+    return swapped;
 }
 
 static struct weft__seam watched;
@@ -86,7 +86,7 @@ static void watch(void)
 /* The last user frees it. */
 static void through(uint32_t users)
 {
-    if (weft__fetch_add(&done, 1, ACQ_REL) + 1 < users)
+    if (weft__fetch_add(&out, 1, ACQ_REL) + 1 < users)
         return;
     memset(&object, 0xa5, sizeof(object));
     freed = true;
@@ -95,7 +95,7 @@ static void through(uint32_t users)
 static void fresh(void)
 {
     memset(&object, 0, sizeof(object));
-    weft__store(&done, 0, RELAXED);
+    weft__store(&out, 0, RELAXED);
     freed = false;
 }
 

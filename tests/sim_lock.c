@@ -6,6 +6,8 @@
 #include "tests/sim.h"
 #include "tests/sim_support.h"
 
+#include <string.h>
+
 #include "sched/lock.h"
 #include "sched/os.h"
 
@@ -20,8 +22,7 @@ static struct {
 static void fresh(void *arg)
 {
     (void)arg;
-    s.lock = (weft__lock_t){ .b = { { 0 }, { 0 } } };
-    s.inside = s.count = 0;
+    memset(&s, 0, sizeof(s));
 }
 
 static void inside(void)

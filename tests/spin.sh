@@ -110,7 +110,8 @@ plant park 'the loser unlinks itself without the lock' \
     's/cause != OK -> lock(w);/cause != OK ->/
      s/atomic { unlock(w); frame/atomic { frame/'
 plant park 'a wait that is CLAIMED is taken back as if it were DONE' \
-    '/^inline revoke/,/^}/s/:: else$/& -> cause = OK; wake = WORD(w, OK, RUNNING)/'
+    '/^inline revoke/,/^}/s/^        :: else$/& ->\
+             cause = OK; wake = WORD(w, OK, RUNNING)/'
 
 plant join 'the ender looks at the generation only before it sets ENDED' \
     's/atomic { TOUCH; g = joiner_gen }/skip/

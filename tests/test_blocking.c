@@ -300,6 +300,8 @@ static void *open_gate_at_stop(void *arg)
     int x;
 
     ck_code(weft_chan_recv(never, &x), -ECANCELED);
+    /* Those in line have been cancelled too. */
+    wait_for_lane(1, 0);
     weft__store(&gate, 1, RELEASE);
     return arg;
 }

@@ -514,6 +514,43 @@ START_TEST(signals_are_taken_by_the_thread_that_called_run)
 }
 END_TEST
 
+/* Nobody is left to take it: it stays pending, also for the threads that
+ * sleep and those of the lane. */
+static int send_what_nobody_takes(void *arg)
+{
+    sigset_t pending;
+
+    (void)arg;
+    weft_blocking(nothing, NULL, NULL);
+    if (kill(getpid(), SIGUSR1) != 0)
+        return 1;
+    for (int i = 0; i < 100; i++) {
+        weft_blocking(nothing, NULL, NULL);
+        join(spawn(nothing, NULL));
+    }
+    sigemptyset(&pending);
+    sigpending(&pending);
+    if (weft__load(&handled_by, ACQUIRE) != 0)
+        return 2;
+    return sigismember(&pending, SIGUSR1) ? 0 : 3;
+}
+
+START_TEST(signals_that_the_caller_blocks_are_taken_by_no_worker)
+{
+    struct sigaction action = { .sa_handler = handle };
+    sigset_t usr1;
+    int result = -1;
+
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+    ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
+    ck_assert_int_eq(weft_run(NULL, send_what_nobody_takes, NULL, &result),
+                     0);
+    ck_assert_int_eq(result, 0);
+}
+END_TEST
+
 static void *run_once(void *arg)
 {
     sigset_t mine, after;
@@ -567,6 +604,8 @@ int main(void)
     suite_add_tcase(suite, start);
 
     tcase_add_test(signals, signals_are_taken_by_the_thread_that_called_run);
+    tcase_add_test(signals,
+                   signals_that_the_caller_blocks_are_taken_by_no_worker);
     tcase_add_test(signals, a_thread_that_blocks_signals_keeps_its_mask);
     suite_add_tcase(suite, signals);
     return run_suite(suite);

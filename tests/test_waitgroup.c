@@ -247,29 +247,31 @@ END_TEST
 
 /* --- Races ----------------------------------------------------------------------- */
 
-static weft__au32 turn;
+static weft__au32 turn; /* or OVER */
+enum { OVER = INT_MAX };
 
 static void *wait_rounds(void *arg)
 {
-    for (uint32_t i = 1; i <= (uint32_t)(long)arg; i++) {
+    for (uint32_t i = 1;; i++) {
         wait_for(&turn, i);
+        if (weft__load(&turn, ACQUIRE) == OVER)
+            return arg;
         must_code(weft_waitgroup_wait(&group), 0);
         (void)weft__fetch_add(&returned, 1, RELEASE);
     }
-    return NULL;
 }
 
 /* The last done against waiters that are just lying down: none is missed. */
 WEFT_TEST(no_waiter_misses_the_last_done)
 {
     enum { N = 3 };
-    uint32_t rounds = ROUNDS(1000);
+    weft_time_t until = weft_now() + WEFT_MS(500);
     weft_fiber_t f[N];
 
     must_code(weft_waitgroup_add(&group, 2), 0);
     for (int i = 0; i < N; i++)
-        f[i] = spawn(wait_rounds, (void *)(long)rounds);
-    for (uint32_t i = 1; i <= rounds; i++) {
+        f[i] = spawn(wait_rounds, NULL);
+    for (uint32_t i = 1; i < 10000 && weft_now() < until; i++) {
         weft__store(&turn, i, RELEASE);
         must_code(weft_waitgroup_done(&group), 0);
         if (i % 3 == 0)
@@ -278,6 +280,7 @@ WEFT_TEST(no_waiter_misses_the_last_done)
         wait_for(&returned, i * N);
         must_code(weft_waitgroup_add(&group, 2), 0);
     }
+    weft__store(&turn, OVER, RELEASE);
     for (int i = 0; i < N; i++)
         join(f[i]);
 }

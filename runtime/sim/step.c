@@ -60,17 +60,27 @@ void weft__clock_expire(void)
     weft__clock_recompute();
 }
 
-/* How many ways on are there; which, if it is one? */
-static unsigned options_count(const struct weft__options *o, unsigned *only)
+static bool several(uint64_t mask)
 {
-    if (o->threads)
-        *only = (unsigned)__builtin_ctzll(o->threads);
-    else if (o->flushes)
-        *only = WEFT__CHOOSE_FLUSH + (unsigned)__builtin_ctzll(o->flushes);
-    else
-        *only = WEFT__CHOOSE_TIME;
-    return (unsigned)__builtin_popcountll(o->threads) +
-           (unsigned)__builtin_popcountll(o->flushes) + o->time;
+    return (mask & (mask - 1)) != 0;
+}
+
+/* Is there more than one way on? */
+static bool is_choice(const struct weft__options *o)
+{
+    int kinds = (o->threads != 0) + (o->flushes != 0) + o->time;
+
+    return kinds > 1 || several(o->threads) || several(o->flushes);
+}
+
+/* The one way there is. */
+static unsigned only_way(const struct weft__options *o)
+{
+    if (o->threads != 0)
+        return (unsigned)__builtin_ctzll(o->threads);
+    if (o->flushes != 0)
+        return WEFT__CHOOSE_FLUSH + (unsigned)__builtin_ctzll(o->flushes);
+    return WEFT__CHOOSE_TIME;
 }
 
 /* All that may happen now. */
@@ -104,18 +114,17 @@ static unsigned choose(void)
         struct weft__options o = options();
         unsigned choice;
 
-        switch (options_count(&o, &choice)) {
-        case 0:
-            weft__run_over(WEFT__SIM_DEADLOCK,
-                           "no virtual thread can ever move again");
-        case 1:
-            break;
-        default:
+        if (is_choice(&o)) {
             choice = w->chooser->pick(&o);
             if (!weft__options_have(&o, choice))
                 weft__run_over(WEFT__SIM_MISFIT,
                                "the schedule does not fit the program");
             weft__schedule_add(&w->schedule, choice);
+        } else {
+            choice = only_way(&o);
+            if (choice == WEFT__CHOOSE_TIME && !o.time)
+                weft__run_over(WEFT__SIM_DEADLOCK,
+                               "no virtual thread can ever move again");
         }
 
         if (choice < WEFT__CHOOSE_FLUSH)
@@ -163,5 +172,6 @@ void weft__step_blocked(void)
     struct weft__vthread *me = weft__current();
 
     weft__world.runnable &= ~(UINT64_C(1) << me->index);
+    count_step(); /* each choice is one: the schedule has room for so many */
     move_on();
 }
