@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,19 +109,26 @@ static inline void copy(void *to, const void *from, size_t size)
         memcpy(to, from, size);
 }
 
+/* Of an array of values. As a number, since that of a signal channel may be
+ * NULL, to which C lets us add not even 0. */
+static inline void *value_at(const void *array, size_t i, size_t size)
+{
+    return (void *)((uintptr_t)array + i * size);
+}
+
 static inline void ring_put(weft_chan_t *ch, const void *value)
 {
     size_t at = ch->head + ch->len;
 
     if (at >= ch->cap)
         at -= ch->cap;
-    copy(ch->ring + at * ch->elem_size, value, ch->elem_size);
+    copy(value_at(ch->ring, at, ch->elem_size), value, ch->elem_size);
     ch->len++;
 }
 
 static inline void ring_get(weft_chan_t *ch, void *value)
 {
-    copy(value, ch->ring + ch->head * ch->elem_size, ch->elem_size);
+    copy(value, value_at(ch->ring, ch->head, ch->elem_size), ch->elem_size);
     ch->len--;
     if (++ch->head == ch->cap)
         ch->head = 0;
@@ -323,7 +331,7 @@ static size_t move_some(weft_chan_t *ch, char *values, size_t n, move_one move,
         for (int i = 0; i < CHAN_BATCH && done < n; i++) {
             struct weft__fiber *woken = NULL;
 
-            *status = move(ch, values + done * ch->elem_size, &woken);
+            *status = move(ch, value_at(values, done, ch->elem_size), &woken);
             if (*status != 0)
                 break;
             if (woken)
@@ -382,11 +390,12 @@ ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values, size_t n)
     size = ch->elem_size;
     while (done < n) {
         /* One that may wait, then all that need not. */
-        status = weft_chan_send(ch, size ? from + done * size : NULL);
+        status = weft_chan_send(ch, value_at(from, done, size));
         if (status != 0)
             break;
         done++;
-        done += move_some(ch, from + done * size, n - done, send_one, &status);
+        done += move_some(ch, value_at(from, done, size), n - done, send_one,
+                          &status);
     }
     return moved(done, n, status);
 }
@@ -406,8 +415,8 @@ ssize_t weft_chan_recv_n(weft_chan_t *ch, void *values, size_t n)
     status = weft_chan_recv(ch, values);
     if (status != 0)
         return status;
-    return (ssize_t)(1 + move_some(ch, (char *)values + size, n - 1, recv_one,
-                                   &status));
+    return (ssize_t)(1 + move_some(ch, value_at(values, 1, size), n - 1,
+                                   recv_one, &status));
 }
 
 /* --- Closing, looking --------------------------------------------------------- */

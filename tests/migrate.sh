@@ -55,7 +55,7 @@ run_one() {
         echo "$name: not built"
         return 1
     fi
-    if ! timeout 100 "$tmp/$name/migrate" >"$tmp/$name.out" 2>&1; then
+    if ! timeout 60 "$tmp/$name/migrate" >"$tmp/$name.out" 2>&1; then
         cat "$tmp/$name.out"
         echo "$name: wrong"
         return 1
@@ -71,5 +71,5 @@ for ((i = 0; i < ${#names[@]}; i += 2)); do
     for pid in "${pids[@]}"; do
         wait "$pid" || failed=$((failed + 1))
     done
+    [ "$failed" -eq 0 ] || exit 1
 done
-[ "$failed" -eq 0 ]

@@ -166,7 +166,7 @@ START_TEST(a_close_refuses_or_lets_through)
 }
 END_TEST
 
-/* --- Freed by the one that was woken ------------------------------------------------ */
+/* --- Freed by the one that was woken ------------------------------------- */
 
 static void *send_once(void *arg)
 {

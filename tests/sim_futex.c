@@ -138,7 +138,7 @@ START_TEST(a_lost_wake_is_a_deadlock)
 }
 END_TEST
 
-/* --- Who is woken ---------------------------------------------------------- */
+/* --- Who is woken -------------------------------------------------------- */
 
 static void queue_up(void *arg)
 {
@@ -168,7 +168,7 @@ START_TEST(a_wake_of_one_wakes_one)
 }
 END_TEST
 
-/* --- The clock ------------------------------------------------------------- */
+/* --- The clock ----------------------------------------------------------- */
 
 static void sleep_until(unsigned i, int64_t ns)
 {
@@ -252,7 +252,7 @@ START_TEST(a_timeout_may_come_in_the_midst_of_work)
 }
 END_TEST
 
-/* --- Spin loops, and runs without end ---------------------------------------- */
+/* --- Spin loops, and runs without end ------------------------------------ */
 
 static void spin(void *arg)
 {
@@ -294,7 +294,7 @@ START_TEST(a_run_without_end_is_stopped)
 }
 END_TEST
 
-/* --- Threads ----------------------------------------------------------------- */
+/* --- Threads ------------------------------------------------------------- */
 
 static void *child(void *arg)
 {

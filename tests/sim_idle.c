@@ -30,7 +30,7 @@ static struct weft__fiber *self_opens(void)
     return self;
 }
 
-/* --- From outside --------------------------------------------------------------- */
+/* --- From outside -------------------------------------------------------- */
 
 /* A thread that runs no fiber wakes one, round after round; in between all
  * workers go to sleep, or are on their way. */
@@ -102,7 +102,7 @@ START_TEST(without_fences_it_is_slept_over)
 }
 END_TEST
 
-/* --- From each other ------------------------------------------------------------- */
+/* --- From each other ----------------------------------------------------- */
 
 static void *computes(void *arg)
 {
@@ -145,7 +145,7 @@ START_TEST(bursts_are_shared)
 }
 END_TEST
 
-/* --- The next slot ---------------------------------------------------------------- */
+/* --- The next slot ------------------------------------------------------- */
 
 static void *set_flag(void *arg)
 {

@@ -41,7 +41,7 @@ static unsigned odd_runs(void (*a)(void *), void (*b)(void *),
     return s.weird;
 }
 
-/* --- Dekker: each stores, and looks at the other's ------------------------ */
+/* --- Dekker: each stores, and looks at the other's ----------------------- */
 
 static void dekker_a(void *arg)
 {
@@ -141,7 +141,7 @@ START_TEST(dekker_with_one_fence_is_found)
 }
 END_TEST
 
-/* --- Message passing: stores of one thread arrive in order ---------------- */
+/* --- Message passing: stores of one thread arrive in order --------------- */
 
 static void message_send(void *arg)
 {
@@ -187,7 +187,7 @@ START_TEST(messages_arrive_whole)
 }
 END_TEST
 
-/* --- A lost update --------------------------------------------------------- */
+/* --- A lost update ------------------------------------------------------- */
 
 static void add_torn(void *arg)
 {
@@ -218,7 +218,7 @@ START_TEST(a_lost_update_is_found)
 }
 END_TEST
 
-/* --- A buffer and its owner ------------------------------------------------ */
+/* --- A buffer and its owner ---------------------------------------------- */
 
 static struct {
     union {

@@ -92,7 +92,7 @@ START_TEST(one_at_a_time_and_nobody_forgotten)
 }
 END_TEST
 
-/* --- Freed by the one that got it --------------------------------------------------- */
+/* --- Freed by the one that got it ---------------------------------------- */
 
 struct boxed {
     weft_mutex_t m;
@@ -143,7 +143,7 @@ START_TEST(a_mutex_is_freed_by_the_next_owner)
 }
 END_TEST
 
-/* --- Wait groups ---------------------------------------------------------------------- */
+/* --- Wait groups --------------------------------------------------------- */
 
 static weft_waitgroup_t *group;
 static weft__au32 finished;

@@ -115,7 +115,7 @@ START_TEST(one_of_two_wakers_wins)
 }
 END_TEST
 
-/* --- A wait that is taken back ------------------------------------------------- */
+/* --- A wait that is taken back ------------------------------------------- */
 
 static int revoke_against_a_waker(void *arg)
 {
@@ -157,7 +157,7 @@ START_TEST(a_wait_is_taken_back_or_won)
 }
 END_TEST
 
-/* --- Cancel --------------------------------------------------------------------- */
+/* --- Cancel -------------------------------------------------------------- */
 
 static void *canceller(void *arg)
 {

@@ -87,7 +87,7 @@ START_TEST(what_was_put_is_done)
 }
 END_TEST
 
-/* --- The blocking lane ------------------------------------------------------------ */
+/* --- The blocking lane --------------------------------------------------- */
 
 static unsigned most, now_in; /* plain: lanes share one OS thread here */
 
@@ -127,6 +127,51 @@ static int callers(void *arg)
     return most == SIM_LANES ? SIM_FIRST_FREE : 0;
 }
 
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+/* A millisecond: everyone has lain down by then. */
+static void *block_long(void *arg)
+{
+    static weft__au32 never;
+
+    sim_expect(weft__os_futex_wait(&never, 0, WEFT_MS(1)) == -ETIMEDOUT);
+    return (char *)arg + 1;
+}
+
+/* Two children, which wake another worker; it finds little, and lies down
+ * again while the only fiber left goes to the lane. It must not take that for
+ * a program asleep. */
+static int one_caller(void *arg)
+{
+    char base;
+
+    (void)arg;
+    for (int i = 0; i < 4; i++) {
+        void *result = NULL;
+        weft_fiber_t f[2];
+
+        for (int n = 0; n < 2; n++)
+            sim_expect(weft_spawn(&f[n], nothing, NULL) == 0);
+        for (int n = 0; n < 2; n++)
+            sim_expect(weft_join(f[n], NULL) == 0);
+        for (int n = 0; n < 100 * i; n++)
+            weft__os_point("computes");
+        sim_expect(weft_blocking(block_long, &base, &result) == 0);
+        sim_expect(result == &base + 1);
+    }
+    return sim_did();
+}
+
+START_TEST(a_job_is_no_deadlock)
+{
+    ck_assert_int_eq(sim_runs("blocking/one", 2, RING, 10 * RUNS, one_caller,
+                              NULL, NULL), 10 * RUNS);
+}
+END_TEST
+
 START_TEST(what_blocks_comes_back)
 {
     for (unsigned workers = 1; workers <= 2; workers++) {
@@ -158,6 +203,7 @@ int main(void)
     tcase_set_timeout(tc, SIM_SECONDS);
     tcase_add_loop_test(tc, what_was_put_is_done, 0, 3);
     tcase_add_test(tc, what_blocks_comes_back);
+    tcase_add_test(tc, a_job_is_no_deadlock);
     tcase_add_test(tc, what_it_relies_on_is_missed);
     suite_add_tcase(suite, tc);
     return sim_main(suite);

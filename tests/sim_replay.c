@@ -135,7 +135,7 @@ START_TEST(every_process_makes_the_same_schedule)
 }
 END_TEST
 
-/* --- Replay ------------------------------------------------------------------ */
+/* --- Replay -------------------------------------------------------------- */
 
 static void lose(void *arg)
 {
@@ -235,7 +235,7 @@ START_TEST(a_schedule_is_cut_to_the_room_it_has)
 }
 END_TEST
 
-/* --- Settings and reports ------------------------------------------------------ */
+/* --- Settings and reports ------------------------------------------------ */
 
 START_TEST(settings_without_sense_are_refused)
 {

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --- A program with a race ---------------------------------------------------- */
+/* --- A program with a race ----------------------------------------------- */
 
 static int shared;
 
@@ -109,7 +109,7 @@ START_TEST(a_run_answers_what_entry_answers)
 }
 END_TEST
 
-/* --- What is refused, and what goes wrong --------------------------------------- */
+/* --- What is refused, and what goes wrong -------------------------------- */
 
 static int within(void *arg)
 {
@@ -188,7 +188,7 @@ START_TEST(a_program_that_never_ends_is_stopped)
 }
 END_TEST
 
-/* --- WEFT_SEED ------------------------------------------------------------------- */
+/* --- WEFT_SEED ----------------------------------------------------------- */
 
 /* What this program writes to stdout when started afresh in another role. */
 static void started_afresh(const char *role, const char *seed, char *text,

@@ -43,7 +43,7 @@ static void expect_join(weft_fiber_t f, int i)
     sim_expect(weft_join(f, &result) == -ESRCH);
 }
 
-/* --- The parent joins -------------------------------------------------------- */
+/* --- The parent joins ---------------------------------------------------- */
 
 /* Each child is joined at once: most have not started yet. */
 static int join_one_by_one(void *arg)
@@ -112,7 +112,7 @@ START_TEST(the_parent_joins)
 }
 END_TEST
 
-/* --- A stranger joins, the parent detaches ------------------------------------- */
+/* --- A stranger joins, the parent detaches ------------------------------- */
 
 static struct {
     weft_fiber_t child;

@@ -92,7 +92,7 @@ void sim_plant(enum sim_defect defect)
     weft__sim_plant(&seam);
 }
 
-/* --- Whole runtimes ------------------------------------------------------------- */
+/* --- Whole runtimes ------------------------------------------------------ */
 
 static int poll_open(void **poller)
 {

@@ -146,7 +146,7 @@ static void one_round(uint32_t *state, size_t cap, int mode)
 WEFT_TEST(each_value_sent_is_received_once)
 {
     uint32_t state = (uint32_t)_i + 1;
-    weft_time_t until = weft_now() + WEFT_MS(500);
+    weft_time_t until = weft_now() + WEFT_MS(250);
     int mode = _i / CAPS;
 
     for (int i = 0; i < 2000 && weft_now() < until; i++)
@@ -219,7 +219,7 @@ static void close_round(uint32_t *state, size_t cap)
 
 WEFT_TEST(a_close_neither_loses_nor_doubles_a_value)
 {
-    weft_time_t until = weft_now() + WEFT_MS(500);
+    weft_time_t until = weft_now() + WEFT_MS(250);
     uint32_t state = (uint32_t)_i + 1;
 
     for (int i = 0; i < 20000 && weft_now() < until; i++)

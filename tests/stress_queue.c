@@ -174,7 +174,7 @@ static void one_round(uint32_t *state, size_t cap, int mode)
 
 WEFT_TEST(each_value_put_is_got_once)
 {
-    weft_time_t until = weft_now() + WEFT_MS(250);
+    weft_time_t until = weft_now() + WEFT_MS(100);
     uint32_t state = (uint32_t)_i + 1;
 
     order = _i % ORDERS;

@@ -125,6 +125,7 @@ START_TEST(a_library_that_is_loaded_runs_and_is_unloaded_twice)
     weft_config_t config = WEFT_CONFIG_INIT;
     struct sigaction before, after;
     unsigned descriptors, threads;
+    bool uv_stays = is_mapped("libuv.so");
     int result;
 
     unsetenv("WEFT_WORKERS");
@@ -141,6 +142,10 @@ START_TEST(a_library_that_is_loaded_runs_and_is_unloaded_twice)
         ck_assert_int_eq(result, FIBERS * (FIBERS - 1) + 1);
         ck_assert_int_eq(dlclose(library), 0);
 
+        /* A libuv that this program has loaded itself keeps what it opened for
+         * its first loop. */
+        if (i == 0 && uv_stays)
+            descriptors = count("/proc/self/fd");
         ck_assert_uint_eq(count("/proc/self/fd"), descriptors);
         for (int turn = 0; turn < 100000 && count("/proc/self/task") > threads;
              turn++)

@@ -394,7 +394,7 @@ static void set_up(int i, enum path path)
     s.of = &situations[i];
     s.path = path;
     s.rounds = 5000;
-    s.until = weft_now() + WEFT_MS(150);
+    s.until = weft_now() + WEFT_MS(100);
     s.taker = spawn(take_all, NULL);
 }
 

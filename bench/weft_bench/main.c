@@ -185,6 +185,18 @@ static void print_missing(const struct options *options)
                options->programs.pipeline_dir);
 }
 
+/* Say when the figures are not worth much. */
+static void print_busy(const struct outcome *outcomes, unsigned count)
+{
+    double share = score_quiet(outcomes, count);
+
+    if (share < 0.9)
+        printf("The machine was busy: with one worker weft got %.0f %% of its"
+               " core. Ratios of so\nnoisy a run say little; look at the"
+               " spread.\n",
+               share * 100);
+}
+
 static int print_all(const struct options *options,
                      const struct outcome *outcomes, unsigned count)
 {
@@ -196,6 +208,7 @@ static int print_all(const struct options *options,
         table_rows(&outcomes[i], &shorts, &failures);
     table_foot(shorts, failures);
     print_missing(options);
+    print_busy(outcomes, count);
 
     if (options->json != NULL) {
         if (json_open(&json, options->json, cores(), options->quick) != 0) {

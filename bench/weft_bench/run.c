@@ -271,6 +271,7 @@ static struct sample sample_parse(struct sample sample, const char *line,
     if (ns < 0)
         return sample_of(SAMPLE_FAILED, "it printed no RESULT");
     sample.ns_op = ns / (done > 0 ? done : (double)ops);
+    sample.wall_ms = ns / 1e6;
     sample.peak_mib = run_field(line, " rss_kib=") / 1024;
     sample.bytes_each = each > 0 ? each : 0;
     if (cpu >= 0)

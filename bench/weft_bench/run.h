@@ -32,6 +32,7 @@ enum sample_state {
 struct sample {
     enum sample_state state;
     double ns_op;
+    double wall_ms;
     double peak_mib;
     double bytes_each;
     double cpu_ms; /* of the measured stretch; of the whole run for a peer */

@@ -137,3 +137,20 @@ struct score score_row(const struct outcome *outcome, const struct row *row)
     score.verdict = score_verdict(&score, row);
     return score;
 }
+
+double score_quiet(const struct outcome *outcomes, unsigned count)
+{
+    double wall = 0, cpu = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        const struct outcome *outcome = &outcomes[i];
+
+        if (outcome->job->kind != JOB_CASE || outcome->task.workers != 1)
+            continue;
+        for (unsigned pair = 0; pair < outcome->pairs; pair++) {
+            wall += outcome->samples[RUN_WEFT][pair].wall_ms;
+            cpu += outcome->samples[RUN_WEFT][pair].cpu_ms;
+        }
+    }
+    return wall > 0 ? cpu / wall : 1;
+}

@@ -42,4 +42,8 @@ double score_figure(const struct outcome *outcome, enum figure figure,
 double score_median(const struct outcome *outcome, enum figure figure,
                     enum runner who);
 
+/* How much of its core weft got where it had one and wanted all of it; 1 on a
+ * quiet machine, and 1 if there was no such run. */
+double score_quiet(const struct outcome *outcomes, unsigned count);
+
 #endif

@@ -44,7 +44,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
     weft__os_say(line, (size_t)(prefix + n + 1));
 }
 
-/* --- The dump of all threads -------------------------------------------------- */
+/* --- The dump of all threads --------------------------------------------- */
 
 static void backtrace_here(void)
 {
@@ -102,7 +102,7 @@ static void report_threads(void)
     w->dumping = false;
 }
 
-/* --- The schedule, and how to see it again -------------------------------------- */
+/* --- The schedule, and how to see it again ------------------------------- */
 
 static void report_replay(void)
 {
@@ -140,7 +140,7 @@ void weft__report_failure(void)
     report_replay();
 }
 
-/* --- When the program dies ------------------------------------------------------ */
+/* --- When the program dies ----------------------------------------------- */
 
 static const int dying[] = { SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL };
 enum { DYING = sizeof(dying) / sizeof(dying[0]) };

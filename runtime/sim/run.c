@@ -43,7 +43,7 @@ const struct weft__seam weft__sim_seam = {
     .fault = weft__fault_happens,
 };
 
-/* --- Settings --------------------------------------------------------------- */
+/* --- Settings ------------------------------------------------------------ */
 
 /* WEFT_SEED, which wins over the program. Returns 1, 0 if it is not set, or
  * -EINVAL. */
@@ -95,7 +95,7 @@ int weft__run_settings(const weft_sim_t *sim, weft_sim_t *set)
     return status; /* 1: the seed is the environment's */
 }
 
-/* --- Beginning and end ------------------------------------------------------- */
+/* --- Beginning and end --------------------------------------------------- */
 
 /* Two OS threads may try at the same time. */
 static bool run_busy;

@@ -47,7 +47,7 @@ int weft__sim_enter(const weft_sim_t *sim);
 /* End it. The other virtual threads have ended, or are abandoned. */
 void weft__sim_leave(void);
 
-/* --- Scenarios of bare virtual threads ------------------------------------ */
+/* --- Scenarios of bare virtual threads ----------------------------------- */
 
 /*
  * Run fns[0..n-1](arg), each as a virtual thread, until all have ended, and
@@ -80,7 +80,7 @@ int weft__sim_search_apart(const weft_sim_t *sim, unsigned runs,
  * the program. */
 _Noreturn void weft__sim_fail(const char *what);
 
-/* --- Whole runtimes ------------------------------------------------------- */
+/* --- Whole runtimes ------------------------------------------------------ */
 
 /* weft_explore() that calls each(answer, each_arg) after each sound run, with
  * what entry answered: so a test may add up what its runs have met. A run
@@ -89,7 +89,7 @@ int weft__sim_explore(const weft_sim_t *sim, unsigned runs,
                       int (*entry)(void *), void *arg,
                       void (*each)(int answer, void *arg), void *each_arg);
 
-/* --- What the last run did ------------------------------------------------ */
+/* --- What the last run did ----------------------------------------------- */
 
 enum weft__sim_verdict {
     WEFT__SIM_SOUND,
@@ -120,7 +120,7 @@ size_t weft__sim_schedule(char *text, size_t size);
 /* Failures are expected: do not print them. */
 void weft__sim_quiet(bool quiet);
 
-/* --- Faults --------------------------------------------------------------- */
+/* --- Faults -------------------------------------------------------------- */
 
 /*
  * Make a call fail: the nth of its kind from now on (1: the next), once, with
@@ -136,7 +136,7 @@ unsigned weft__sim_fault_calls(enum weft__seam_fault kind);
  * no runtime runs. */
 void weft__sim_passthrough(bool on);
 
-/* --- Defects -------------------------------------------------------------- */
+/* --- Defects ------------------------------------------------------------- */
 
 /* The simulation's own table, and the one that runs from now on use instead
  * (NULL: the own one). A test whose table leaves out a fence, or tears a

@@ -16,7 +16,7 @@
  * reading it gets there. */
 enum { NOW_NS = 20 };
 
-/* --- Birth and end --------------------------------------------------------- */
+/* --- Birth and end ------------------------------------------------------- */
 
 static _Noreturn void vthread_end(struct weft__vthread *me)
 {
@@ -128,7 +128,7 @@ void weft__sim_thread_join(uintptr_t thread)
     t->state = VTHREAD_FREE;
 }
 
-/* --- Futexes ---------------------------------------------------------------- */
+/* --- Futexes ------------------------------------------------------------- */
 
 int weft__sim_futex_wait(volatile uint32_t *word, uint32_t expected,
                          int64_t timeout_ns)
@@ -193,7 +193,7 @@ void weft__sim_pause(void)
     weft__step("pause");
 }
 
-/* --- Who am I, what time is it ----------------------------------------------- */
+/* --- Who am I, what time is it ------------------------------------------- */
 
 struct weft__fiber *weft__sim_self(void)
 {
