@@ -333,6 +333,27 @@ static void too_many(void *arg)
         weft__os_thread_join(thread[--n]);
 }
 
+/* errno is a thread's own. */
+static void keep_errno(void *arg)
+{
+    int mine = 1 + (int)weft__fetch_add(&s.woken, 1, RELAXED);
+
+    (void)arg;
+    for (int i = 0; i < 10; i++) {
+        errno = mine;
+        weft__os_point("another sets errno");
+        sim_expect(errno == mine);
+    }
+}
+
+START_TEST(errno_is_a_threads_own)
+{
+    void (*const fns[])(void *) = { keep_errno, keep_errno, keep_errno };
+
+    ck_assert_int_eq(search(3, fns, NULL), RUNS);
+}
+END_TEST
+
 START_TEST(threads_are_made_and_joined)
 {
     void (*const fns[])(void *) = { parent };
@@ -358,6 +379,7 @@ int main(void)
     tcase_add_test(tc, spin_loops_let_others_move);
     tcase_add_test(tc, a_run_without_end_is_stopped);
     tcase_add_test(tc, threads_are_made_and_joined);
+    tcase_add_test(tc, errno_is_a_threads_own);
     suite_add_tcase(suite, tc);
     return sim_main(suite);
 }

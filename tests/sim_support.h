@@ -37,8 +37,8 @@ enum { SIM_LANES = 2 };
  * Run entry(arg) on `workers` virtual workers under `runs` seeds, with run
  * queues of `ring` entries, and print a line of figures under `name`. What
  * the runtime logs is a failure too, and so is a second in which everyone
- * sleeps: a wake-up was lost, and a timeout came to help. Returns `runs`, or the code of the first
- * run that failed.
+ * sleeps: a wake-up was lost, and a timeout came to help. Returns `runs`, or
+ * the code of the first run that failed.
  *
  * For a long search SIM_SCALE=100 makes a hundred times as many runs.
  */

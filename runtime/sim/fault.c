@@ -17,7 +17,8 @@ static struct fault {
 
 void weft__sim_fault(enum weft__seam_fault kind, unsigned nth, int code)
 {
-    WEFT__CHECK((unsigned)kind < FAULT_KINDS && code <= 0, "a fault that is none");
+    WEFT__CHECK((unsigned)kind < FAULT_KINDS && code <= 0,
+                "a fault that is none");
     fault[kind].nth = nth;
     __atomic_store_n(&fault[kind].calls, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&fault[kind].code, code, __ATOMIC_RELEASE);
