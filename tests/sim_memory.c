@@ -87,6 +87,17 @@ static void dekker_exchange_b(void *arg)
     s.seen[1] = weft__load(&s.x, RELAXED);
 }
 
+/* Also one that fails is a full barrier. */
+static void dekker_swap_a(void *arg)
+{
+    uint32_t seen = 9;
+
+    (void)arg;
+    weft__store(&s.x, 1, RELAXED);
+    sim_expect(!weft__cas(&s.x, &seen, 5, RELAXED, RELAXED) && seen == 1);
+    s.seen[0] = weft__load(&s.y, RELAXED);
+}
+
 /* The asymmetric form: one pays for both, as in sched/lock.c. */
 static void dekker_membarrier_b(void *arg)
 {
@@ -127,6 +138,8 @@ START_TEST(dekker_with_a_barrier_holds)
     ck_assert_uint_eq(odd_runs(dekker_seq_cst_a, dekker_fenced_b,
                                both_saw_nothing, 2), 0);
     ck_assert_uint_eq(odd_runs(dekker_seq_cst_a, dekker_exchange_b,
+                               both_saw_nothing, 2), 0);
+    ck_assert_uint_eq(odd_runs(dekker_swap_a, dekker_exchange_b,
                                both_saw_nothing, 2), 0);
     ck_assert_uint_eq(odd_runs(dekker_a, dekker_membarrier_b,
                                both_saw_nothing, 8), 0);

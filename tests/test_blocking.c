@@ -21,8 +21,14 @@ static weft_stats_t stats(void)
 
 static void wait_for_lane(uint64_t busy, uint64_t queued)
 {
-    while (stats().lane_running != busy || stats().lane_queued != queued)
+    for (;;) {
+        weft_stats_t s = stats();
+
+        must(s.lane_running <= busy);
+        if (s.lane_running == busy && s.lane_queued == queued)
+            return;
         weft_yield();
+    }
 }
 
 /* A run with this many threads in the lane. */

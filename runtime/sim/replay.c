@@ -2,7 +2,7 @@
  * The replay chooser: the choices of a printed schedule. A choice that is
  * none of the options is a misfit: the program, or its settings, are not
  * those of the run that printed it. Behind the end of the text, as in one cut
- * by hand, the thread that moved last goes on while it can.
+ * by hand, the thread that moved last goes on while it can, and then the next.
  */
 #include "runtime/sim/chooser.h"
 
@@ -33,9 +33,14 @@ static int replay_begin(const weft_sim_t *sim)
 static unsigned replay_rest(const struct weft__options *o)
 {
     uint64_t threads = o->threads & ~o->paused;
+    uint64_t above = threads & ~(UINT64_C(1) << o->current) &
+                     (UINT64_MAX << o->current);
 
     if (threads >> o->current & 1)
         return o->current;
+    /* Round, so that two who wait in loops do not take turns for ever. */
+    if (above)
+        return (unsigned)__builtin_ctzll(above);
     if (threads)
         return (unsigned)__builtin_ctzll(threads);
     if (o->flushes)
