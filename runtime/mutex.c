@@ -67,7 +67,11 @@ static bool mutex_spin(struct mutex *m, uint64_t me)
     int spins = weft__sched.count > 1 && weft__os_multicore() ? MUTEX_SPINS
                                                               : 0;
 
-    while (spins-- > 0) {
+    /* Not where others wait already: then looking only moves the line from
+     * core to core, and who waits costs its worker nothing. relaxed: a look;
+     * mutex_grab() checks. */
+    while (spins-- > 0 &&
+           !(weft__load(&m->word, RELAXED) & MUTEX_WAITERS)) {
         weft__os_pause();
         if (mutex_grab(m, me, 0))
             return true;

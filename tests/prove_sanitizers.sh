@@ -44,7 +44,7 @@ build() {
     cmake --build "$tree/build" --target weft_static
     case $sanitizer in
     thread) flags+=(-fsanitize=thread) ;;
-    address) flags+=(-fsanitize=address,undefined) ;;
+    address) flags+=("-fsanitize=address,undefined") ;;
     esac
     "$compiler" "${flags[@]}" "-I$source_dir/include" \
         "$source_dir/tests/prove_sanitizers.c" -o "$tree/program" \

@@ -96,6 +96,7 @@ static struct neighbour {
 } neighbours[NEIGHBOURS];
 
 static weft_chan_t *never;
+static weft_waitgroup_t ready = WEFT_WAITGROUP_INIT;
 
 /* Most of its stack in use, down to the lower end. */
 static void *be_a_neighbour(void *arg)
@@ -106,6 +107,7 @@ static void *be_a_neighbour(void *arg)
     for (size_t i = 0; i < sizeof(kept); i++)
         kept[i] = (unsigned char)(i * 7);
     me->data = kept;
+    weft_waitgroup_done(&ready);
     (void)weft_chan_recv(never, NULL);
     return NULL;
 }
@@ -157,10 +159,12 @@ static void overflow_among_neighbours(int i)
 
     (void)i;
     never = new_chan(0, 0);
+    ck_assert_int_eq(weft_waitgroup_add(&ready, NEIGHBOURS), 0);
     for (int n = 0; n < NEIGHBOURS; n++) {
         f[n] = spawn(be_a_neighbour, &neighbours[n]);
         wait_until_parked(f[n]);
     }
+    ck_assert_int_eq(weft_waitgroup_wait(&ready), 0);
     ck_assert(intact());
     victim = spawn_victim();
     (void)weft_join(victim, NULL);
@@ -199,14 +203,14 @@ START_TEST(an_overflow_leaves_its_neighbours_intact)
     name_victim("digger", 0);
     handle_by(look_around);
     status = die(&config, overflow_among_neighbours);
-    ck_assert_msg(said("neighbours are intact"), "%s", words);
+    ck_assert_msg(said("neighbours are intact"), "%.2000s", words);
     ck_assert(WIFEXITED(status));
     ck_assert_int_eq(WEXITSTATUS(status), DIED_IN_HANDLER);
     /* The fiber was named before the program's handler had its say. */
     ck_assert_msg(strstr(words, "stack overflow in fiber") != NULL &&
                       strstr(words, "stack overflow in fiber") <
                           strstr(words, "neighbours"),
-                  "%s", words);
+                  "%.2000s", words);
 }
 END_TEST
 
@@ -225,10 +229,10 @@ START_TEST(an_overflow_names_the_fiber_its_stack_and_who_spawned_it)
 
     name_victim("digger", sizes[_i].asked);
     status = die(NULL, overflow_among_neighbours);
-    ck_assert_msg(died_of(status, SIGSEGV), "status %x: %s", (unsigned)status,
+    ck_assert_msg(died_of(status, SIGSEGV), "status %x: %.2000s", (unsigned)status,
                   words);
-    ck_assert_msg(said("\"digger\""), "%s", words);
-    ck_assert_msg(said(sizes[_i].bytes), "%s", words);
+    ck_assert_msg(said("\"digger\""), "%.2000s", words);
+    ck_assert_msg(said(sizes[_i].bytes), "%.2000s", words);
     at = strstr(words, "spawned at ");
     ck_assert_ptr_nonnull(at);
     ck_assert_int_eq(sscanf(at, "spawned at %p", &site), 1);
@@ -240,8 +244,8 @@ START_TEST(an_overflow_of_a_fiber_without_a_name_is_told_too)
 {
     name_victim(NULL, 0);
     ck_assert(died_of(die(NULL, overflow_among_neighbours), SIGSEGV));
-    ck_assert_msg(said("stack overflow in fiber"), "%s", words);
-    ck_assert_msg(said("\"?\""), "%s", words);
+    ck_assert_msg(said("stack overflow in fiber"), "%.2000s", words);
+    ck_assert_msg(said("\"?\""), "%.2000s", words);
 }
 END_TEST
 
@@ -259,8 +263,8 @@ START_TEST(a_handler_without_siginfo_has_its_say_too)
     signal(SIGSEGV, handle_simply);
     name_victim("digger", 0);
     status = die(NULL, overflow_among_neighbours);
-    ck_assert_msg(said("the host's simple handler"), "%s", words);
-    ck_assert_msg(said("\"digger\""), "%s", words);
+    ck_assert_msg(said("the host's simple handler"), "%.2000s", words);
+    ck_assert_msg(said("\"digger\""), "%.2000s", words);
     ck_assert(WIFEXITED(status));
     ck_assert_int_eq(WEXITSTATUS(status), DIED_IN_HANDLER);
 }
@@ -280,14 +284,14 @@ START_TEST(a_fault_elsewhere_is_no_overflow)
 {
     int status = die(NULL, fault_elsewhere);
 
-    ck_assert_msg(died_of(status, SIGSEGV), "status %x: %s", (unsigned)status,
+    ck_assert_msg(died_of(status, SIGSEGV), "status %x: %.2000s", (unsigned)status,
                   words);
-    ck_assert_msg(!said("stack overflow in fiber"), "%s", words);
+    ck_assert_msg(!said("stack overflow in fiber"), "%.2000s", words);
 
     signal(SIGSEGV, handle_simply);
     status = die(NULL, fault_elsewhere);
-    ck_assert_msg(said("the host's simple handler"), "%s", words);
-    ck_assert_msg(!said("stack overflow in fiber"), "%s", words);
+    ck_assert_msg(said("the host's simple handler"), "%.2000s", words);
+    ck_assert_msg(!said("stack overflow in fiber"), "%.2000s", words);
 }
 END_TEST
 
@@ -375,10 +379,10 @@ START_TEST(an_overflow_without_a_guard_stops_the_program_at_the_next_park)
     config.guard = WEFT_GUARD_CANARY;
     overflower = _i ? overflow_and_end : overflow_and_park;
     status = die(&config, overflow_without_guard);
-    ck_assert_msg(said("overflown\n"), "%s", words);
-    ck_assert_msg(said("overflowed its stack"), "%s", words);
-    ck_assert_msg(!said("went on"), "%s", words);
-    ck_assert_msg(died_of(status, SIGABRT), "status %x: %s", (unsigned)status,
+    ck_assert_msg(said("overflown\n"), "%.2000s", words);
+    ck_assert_msg(said("overflowed its stack"), "%.2000s", words);
+    ck_assert_msg(!said("went on"), "%.2000s", words);
+    ck_assert_msg(died_of(status, SIGABRT), "status %x: %.2000s", (unsigned)status,
                   words);
 }
 END_TEST
