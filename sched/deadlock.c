@@ -8,8 +8,9 @@
  *
  * What holds: work comes from workers that are awake, from jobs that are
  * counted in `pending` until their fiber is back on a worker, and from
- * foreigners. So: `pending` is read as 0 first, and only then is everyone seen
- * asleep and every queue empty.
+ * foreigners. So: `pending` is read as 0 before and after everyone is seen
+ * asleep and every queue empty, and counts in its upper half what was ever
+ * added: the same word twice means that nothing was pending all the while.
  */
 #include "sched/deadlock.h"
 
@@ -69,18 +70,21 @@ void weft__deadlock_declare(void)
 bool weft__deadlock_look(struct weft__worker *w)
 {
     int mode = weft__sched.config.deadlock;
+    uint64_t pending;
 
     if (mode == WEFT_DEADLOCK_NEVER ||
         (mode == WEFT_DEADLOCK_AUTO &&
          weft__load(&weft__sched.foreigners, ACQUIRE)))
         return false;
     /* acquire: the last job's wake comes before its count. */
-    if (weft__load(&weft__sched.pending, ACQUIRE) != 0)
+    pending = weft__load(&weft__sched.pending, ACQUIRE);
+    if (pending & UINT32_MAX)
         return false;
     /* seq_cst: everyone has set its bit and found nothing since. Read behind
      * that: when the entry has returned, the monitor is about to cancel. */
     weft__fence(SEQ_CST);
     return weft__load(&weft__sched.idle, SEQ_CST) == weft__sched.count &&
            !weft__find_any(w) && weft__sched_live() != 0 &&
-           !weft__load(&weft__sched.entry_done, ACQUIRE);
+           !weft__load(&weft__sched.entry_done, ACQUIRE) &&
+           weft__load(&weft__sched.pending, SEQ_CST) == pending;
 }

@@ -208,7 +208,7 @@ uint64_t weft__sched_live(void)
 
     /* All that ended first: each was spawned before, so the difference is
      * never too small; and when it is 0, nothing lived at that moment.
-     * acquire: pairs with nothing in particular but the order of the reads. */
+     * acquire: pairs with the release of each end (switch.c). */
     for (unsigned i = 0; i < weft__sched.count; i++)
         ended += weft__load(&weft__sched.workers[i]->counters.ended, ACQUIRE);
     weft__fence(SEQ_CST);
@@ -240,7 +240,7 @@ void weft__sched_each(void (*fn)(struct weft__fiber *f, uint64_t life,
 void weft__pending_add(void)
 {
     /* relaxed: counted before the job can be seen by a lane. */
-    weft__fetch_add(&weft__sched.pending, 1, RELAXED);
+    weft__fetch_add(&weft__sched.pending, WEFT__PENDING_ADDED + 1, RELAXED);
 }
 
 void weft__pending_done(void)

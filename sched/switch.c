@@ -276,7 +276,10 @@ static inline struct weft__fiber *fiber_over(struct weft__worker *w,
 
     /* From here on the record may be another's. */
     next = weft__join_end(w, f);
-    weft__count(&w->counters.ended, 1);
+    /* release: who sees the last fiber ended sees what all of them did. And
+     * acquire, so that this one's count carries those before it along. */
+    weft__store(&w->counters.ended,
+                weft__load(&w->counters.ended, ACQUIRE) + 1, RELEASE);
     /* relaxed: a stop that this misses is seen at the monitor's look. */
     if (weft__load(&weft__sched.stopping, RELAXED))
         weft__monitor_ring();

@@ -86,6 +86,9 @@ struct weft__worker {
     weft__os_thread thread;
 };
 
+/* Of `pending`: its upper half counts what was ever added. */
+#define WEFT__PENDING_ADDED ((uint64_t)1 << 32)
+
 /* What all workers share. */
 struct weft__sched {
     struct weft__sched_config config;
@@ -98,7 +101,7 @@ struct weft__sched {
     weft__au32 running; /* between start and stop */
     weft__au32 quit;
     weft__au32 stopping;
-    weft__au32 pending;   /* what may wake a fiber from outside */
+    weft__au64 pending; /* what may wake a fiber from outside */
     weft__au32 foreigners;
     weft__au32 entry_done;
 
