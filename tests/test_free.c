@@ -10,7 +10,6 @@
  */
 #include "tests/support_prim.h"
 
-#include <weft/weft.h>
 
 enum path { SLOW, FAST };
 
