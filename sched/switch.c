@@ -292,10 +292,11 @@ static void *fiber_main(void *fiber)
 {
     struct weft__fiber *f = fiber;
     struct weft__worker *w = f->worker;
-    weft__stack_t stack = weft__load(&f->stack, RELAXED); /* its own */
+    weft__stack_t stack;
     struct weft__fiber *next;
 
     tell_arrive(w, NULL);
+    stack = weft__load(&f->stack, RELAXED); /* its own */
     tell_begin(f);
     landed(w);
     for (;;) {

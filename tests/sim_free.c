@@ -111,21 +111,28 @@ static void intact(void)
 
 /* --- Mutex ------------------------------------------------------------------------- */
 
-/* Each counts itself out while it holds the mutex; the last one frees it
- * after its own unlock. So an unlock may be under way, in another, then. */
-static int inside;
+/* Each counts its visits while it holds the mutex; who makes the last one
+ * frees it after its own unlock. So an unlock may be under way, in another,
+ * then. They come again at once, and so pass one another. */
+enum { VISITS = 3 };
+static int visits;
 
 static void *use_mutex(void *arg)
 {
     int users = *(int *)arg;
-    bool last;
 
-    sim_expect(weft_mutex_lock(&object.mutex) == 0);
-    last = ++inside == users;
-    sim_expect(weft_mutex_unlock(&object.mutex) == 0);
-    if (last) {
-        memset(&object, 0xa5, sizeof(object));
-        freed = true;
+    for (int i = 0; i < VISITS; i++) {
+        bool last;
+
+        sim_expect(weft_mutex_lock(&object.mutex) == 0);
+        last = ++visits == users * VISITS;
+        for (int n = 0; n < 5 * i; n++)
+            weft__os_point("a fiber computes inside");
+        sim_expect(weft_mutex_unlock(&object.mutex) == 0);
+        if (last) {
+            memset(&object, 0xa5, sizeof(object));
+            freed = true;
+        }
     }
     return NULL;
 }
@@ -137,7 +144,7 @@ static int free_a_mutex(void *arg)
 
     for (int round = 0; round < 2; round++) {
         fresh();
-        inside = 0;
+        visits = 0;
         for (int i = 0; i < users; i++)
             sim_expect(weft_spawn(&f[i], use_mutex, arg) == 0);
         weft_yield();

@@ -42,7 +42,8 @@ typedef struct weft_sim {
  * Returns:  entry's value if it is 0 or more and the run was sound
  *           -EINVAL    entry is NULL or a field has no sense
  *           -EPERM     called from a fiber
- *           -EDEADLK   every fiber is asleep, and entry ended with that code
+ *           -EDEADLK   every fiber is asleep, and entry ended with that code;
+ *                      or no virtual thread can ever move again
  *           -ETIMEDOUT the run took more than `steps` choices
  *           -ENOSYS    this is the ordinary library, not libweft-sim
  *           -ENOMEM
@@ -51,8 +52,9 @@ WEFT_API int weft_sim_run(const weft_sim_t *sim, int (*entry)(void *),
                           void *arg);
 
 /*
- * Run entry(arg) under `runs` seeds, starting with sim->seed. The first run
- * that answers a negative code stops the search; its seed and schedule are
+ * Run entry(arg) under `runs` seeds, starting with sim->seed, each in a forked
+ * child, so that what one leaves in memory does not change the next. The first
+ * run that answers a negative code stops the search; its seed and schedule are
  * printed on stderr.
  *
  * Blocks:   the calling thread. Not from a fiber.
