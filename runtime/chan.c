@@ -22,10 +22,10 @@
 #include <string.h>
 
 #include "runtime/slab.h"
-#include "runtime/waitlist.h"
 #include "sched/fatal.h"
 #include "sched/lock.h"
 #include "sched/sched.h"
+#include "sched/waitlist.h"
 
 enum { CHAN_ELEM_MAX = 64 << 10 };
 

@@ -20,10 +20,10 @@
 
 #include <errno.h>
 
-#include "runtime/waitlist.h"
 #include "sched/fatal.h"
 #include "sched/os.h"
 #include "sched/sched.h"
+#include "sched/waitlist.h"
 #include "sched/wordlock.h"
 #include "sched/worker.h"
 

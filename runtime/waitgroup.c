@@ -12,8 +12,8 @@
 #include <errno.h>
 #include <limits.h>
 
-#include "runtime/waitlist.h"
 #include "sched/sched.h"
+#include "sched/waitlist.h"
 #include "sched/wordlock.h"
 
 #define GROUP_COUNT ((uint64_t)0xffffffff)

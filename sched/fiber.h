@@ -66,6 +66,7 @@ struct weft__fiber_cold {
     weft__atomic(const char *) what;
     weft__aptr object;
     weft__ai64 since;
+    weft__ai64 deadline; /* of this wait; WEFT_FOREVER: none */
     struct weft__fiber *in_hand; /* the next of a batch that was claimed */
     /* The sanitizers' idea of it. */
     void *tsan;

@@ -13,8 +13,9 @@ static uint64_t wake_state(uint64_t wake)
     return wake & WEFT__WAKE_STATE_MASK;
 }
 
-uint64_t weft__park_open(struct weft__fiber *self, uint64_t flags,
-                         const char *what, void *object)
+uint64_t weft__park_open_until(struct weft__fiber *self, uint64_t flags,
+                               const char *what, void *object,
+                               int64_t deadline)
 {
     struct weft__fiber_cold *cold = weft__fiber_cold(self);
     /* relaxed: while it runs no one else writes the word. */
@@ -25,6 +26,7 @@ uint64_t weft__park_open(struct weft__fiber *self, uint64_t flags,
     weft__store(&cold->what, what, RELAXED);
     weft__store(&cold->object, object, RELAXED);
     weft__store(&cold->since, self->worker->clock, RELAXED);
+    weft__store(&cold->deadline, deadline, RELAXED);
     /* release: who claims this wait sees what we wrote before it. */
     weft__store(&self->wake, gen | flags | WEFT__WAKE_OPEN, RELEASE);
     return gen;
@@ -239,6 +241,17 @@ bool weft__cancel(struct weft__fiber *f, uint64_t life)
     return true;
 }
 
+int weft__wait_refused(const struct weft__fiber *self, int64_t deadline)
+{
+    if (deadline == WEFT_NOW)
+        return -EAGAIN;
+    if (!self)
+        return -EPERM;
+    if (deadline != WEFT_FOREVER && deadline <= weft__os_now())
+        return -ETIMEDOUT;
+    return 0;
+}
+
 int weft__cause_code(enum weft__cause cause)
 {
     switch (cause) {
@@ -246,6 +259,8 @@ int weft__cause_code(enum weft__cause cause)
         return -EPIPE;
     case WEFT__CAUSE_CANCEL:
         return -ECANCELED;
+    case WEFT__CAUSE_TIMEOUT:
+        return -ETIMEDOUT;
     case WEFT__CAUSE_DEADLOCK:
         return -EDEADLK;
     case WEFT__CAUSE_OK:

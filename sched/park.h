@@ -44,6 +44,8 @@
 #ifndef WEFT_SCHED_PARK_H
 #define WEFT_SCHED_PARK_H
 
+#include <weft/time.h>
+
 #include "sched/fiber.h"
 
 #define WEFT__WAKE_STATE_MASK ((uint64_t)15)
@@ -68,6 +70,7 @@ enum weft__cause {
     WEFT__CAUSE_RETRY,    /* it may be had now: try again */
     WEFT__CAUSE_CLOSED,   /* the object was closed */
     WEFT__CAUSE_CANCEL,   /* the fiber was cancelled */
+    WEFT__CAUSE_TIMEOUT,  /* the deadline has passed */
     WEFT__CAUSE_DEADLOCK, /* the whole program was asleep */
     WEFT__CAUSE_SELF      /* its own commit found the event had come */
 };
@@ -75,10 +78,19 @@ enum weft__cause {
 /*
  * Publish a wait of the calling fiber, for dumps under the name `what`. From
  * here on wakers that know the answer, its generation, may win it. `flags` is
- * 0 or WEFT__WAKE_NO_CANCEL.
+ * 0 or WEFT__WAKE_NO_CANCEL; at `deadline` the wait ends by itself.
  */
-uint64_t weft__park_open(struct weft__fiber *self, uint64_t flags,
-                         const char *what, void *object);
+uint64_t weft__park_open_until(struct weft__fiber *self, uint64_t flags,
+                               const char *what, void *object,
+                               int64_t deadline);
+
+/* One without a deadline. */
+static inline uint64_t weft__park_open(struct weft__fiber *self,
+                                       uint64_t flags, const char *what,
+                                       void *object)
+{
+    return weft__park_open_until(self, flags, what, object, WEFT_FOREVER);
+}
 
 /* Give the worker away until the open wait is DONE. */
 enum weft__cause weft__park(struct weft__fiber *self);
@@ -128,6 +140,18 @@ static inline bool weft__canceled(const struct weft__fiber *self)
     /* relaxed: a canceller that comes later ends the wait itself. */
     return weft__load(&self->life, RELAXED) & WEFT__LIFE_CANCEL;
 }
+
+/* The look at the cancel on entry of a call that may wait. A `_try` form, the
+ * deadline WEFT_NOW, does not look. */
+static inline bool weft__canceled_on_entry(const struct weft__fiber *self,
+                                           int64_t deadline)
+{
+    return deadline != WEFT_NOW && self && weft__canceled(self);
+}
+
+/* What a call answers that would have to wait now: 0: it may wait. `self` is
+ * NULL on a thread that runs no fiber. */
+int weft__wait_refused(const struct weft__fiber *self, int64_t deadline);
 
 /* The code for a cause other than OK. */
 int weft__cause_code(enum weft__cause cause);

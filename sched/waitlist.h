@@ -6,11 +6,15 @@
  * wait (weft__claim) has the fiber in hand; a waiter whose wait ended for
  * another reason takes the lock and unlinks itself.
  *
+ * One wait may have several nodes, on several lists: all of one generation, so
+ * that at most one of them is won. `won` says which, to the fiber when it is
+ * back.
+ *
  * The list is a ring with a pointer to its first node, so that it takes one
  * word in the object.
  */
-#ifndef WEFT_RUNTIME_WAITLIST_H
-#define WEFT_RUNTIME_WAITLIST_H
+#ifndef WEFT_SCHED_WAITLIST_H
+#define WEFT_SCHED_WAITLIST_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +28,7 @@ struct weft__waiter {
     uint64_t gen;
     void *value;   /* where to copy from or to */
     int64_t since; /* when it came */
+    bool won;      /* it was by this node that its wait ended */
 };
 
 struct weft__waitlist {
@@ -80,8 +85,10 @@ weft__waitlist_claim(struct weft__waitlist *list, enum weft__cause cause)
 
     while ((waiter = list->first)) {
         weft__waitlist_remove(list, waiter);
-        if (weft__claim(waiter->fiber, waiter->gen, cause))
+        if (weft__claim(waiter->fiber, waiter->gen, cause)) {
+            waiter->won = true;
             return waiter;
+        }
     }
     return NULL;
 }
