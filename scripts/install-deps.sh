@@ -9,12 +9,14 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh disable=SC1091
 . scripts/lib.sh
 
-# To build weft, its examples and benches, and to run the pipeline.
+# To build weft, its examples and benches, and to run the pipeline. node-llhttp
+# has the C files of an HTTP parser (cmake/llhttp.cmake).
 build_packages=(
     cmake ninja-build gcc libc6-dev pkg-config
     libuv1-dev
     libjemalloc-dev
     libssl-dev libzstd-dev zstd
+    node-llhttp
 )
 # To test it too: the second compiler, the sanitizers, valgrind. g++ is for the
 # public headers and exceptions, llvm names the lines in reports of clang's
