@@ -66,12 +66,13 @@ static void dump_one(struct weft__fiber *f, uint64_t life, void *arg)
         return;
     describe_wait(f, dump->now, wait, sizeof(wait));
     snprintf(line, sizeof(line),
-             "weft: fiber %" PRIu32 ":%" PRIu64 " \"%.*s\" %s%s%s, stack %zu "
+             "weft: fiber %" PRIu32 ":%" PRIu64 " \"%.*s\" %s%s%s%s, stack %zu "
              "of %zu bytes, spawned at %p\n",
              weft__fiber_index(f), weft__life_version(life),
              WEFT_NAME_MAX - 1, stack & WEFT__FIBER_NAMED ? name : "",
              weft__fiber_state(f),
-             life & WEFT__LIFE_CANCEL ? ", cancelled" : "", wait,
+             life & WEFT__LIFE_CANCEL ? ", cancelled" : "",
+             stack & WEFT__FIBER_SHIELDED ? ", shielded" : "", wait,
              stack & WEFT__STACK_BASE_MASK ? weft__stack_high_water(stack)
                                            : 0,
              weft__stack_size(stack), f->site);

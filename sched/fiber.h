@@ -58,6 +58,7 @@ struct weft__fiber {
 #define WEFT__FIBER_BASE ((uintptr_t)256)    /* a worker's own context */
 #define WEFT__FIBER_FOREIGN ((uintptr_t)512) /* a thread, no fiber */
 #define WEFT__FIBER_LANE ((uintptr_t)1024)   /* of these, a lane's */
+#define WEFT__FIBER_SHIELDED ((uintptr_t)2048) /* cancel is lifted */
 
 /* What a fiber touches seldom. */
 struct weft__fiber_cold {
@@ -68,6 +69,7 @@ struct weft__fiber_cold {
     weft__ai64 since;
     weft__ai64 deadline; /* of this wait; WEFT_FOREVER: none */
     struct weft__fiber *in_hand; /* the next of a batch that was claimed */
+    weft__au64 shields;          /* how many are open; its own */
     /* The sanitizers' idea of it. */
     void *tsan;
     void *asan;

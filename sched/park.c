@@ -1,7 +1,5 @@
 #include "sched/park.h"
 
-#include <errno.h>
-
 #include "sched/fatal.h"
 #include "sched/inject.h"
 #include "sched/lock.h"
@@ -22,6 +20,9 @@ uint64_t weft__park_open_until(struct weft__fiber *self, uint64_t flags,
     uint64_t gen = (weft__load(&self->wake, RELAXED) & WEFT__WAKE_GEN_MASK) +
                    WEFT__WAKE_GEN_ONE;
 
+    /* relaxed: its own. */
+    if (weft__load(&self->stack, RELAXED) & WEFT__FIBER_SHIELDED)
+        flags |= WEFT__WAKE_NO_CANCEL;
     /* relaxed: dumps take what they get. */
     weft__store(&cold->what, what, RELAXED);
     weft__store(&cold->object, object, RELAXED);
@@ -230,10 +231,14 @@ bool weft__cancel(struct weft__fiber *f, uint64_t life)
     } while (!weft__cas(&f->life, &life, life | WEFT__LIFE_CANCEL, SEQ_CST,
                         RELAXED));
 
+    /* acquire: pairs with the release of the wait's opening, so that below we
+     * see a flag that the fiber cleared before it. */
     wake = weft__load(&f->wake, ACQUIRE);
-    /* Still this life: so the generation is one of its waits. */
-    if (weft__life_version(weft__load(&f->life, ACQUIRE)) != version)
-        return false;
+    life = weft__load(&f->life, ACQUIRE);
+    /* Another life, and the generation is none of its waits; cleared, and the
+     * wait may be one that began later. */
+    if (weft__life_version(life) != version || !(life & WEFT__LIFE_CANCEL))
+        return true;
     state = wake_state(wake);
     if ((state == WEFT__WAKE_OPEN || state == WEFT__WAKE_PARKED) &&
         !(wake & WEFT__WAKE_NO_CANCEL))
@@ -241,15 +246,35 @@ bool weft__cancel(struct weft__fiber *f, uint64_t life)
     return true;
 }
 
-int weft__wait_refused(const struct weft__fiber *self, int64_t deadline)
+void weft__cancel_clear(struct weft__fiber *self)
 {
-    if (deadline == WEFT_NOW)
-        return -EAGAIN;
-    if (!self)
-        return -EPERM;
-    if (deadline != WEFT_FOREVER && deadline <= weft__os_now())
-        return -ETIMEDOUT;
-    return 0;
+    /* relaxed: a locked operation on the word that cancellers look at again,
+     * and published with the next wait. */
+    if (weft__cancel_pending(self))
+        weft__fetch_and(&self->life, ~WEFT__LIFE_CANCEL, RELAXED);
+}
+
+void weft__shield_begin(struct weft__fiber *self)
+{
+    struct weft__fiber_cold *cold = weft__fiber_cold(self);
+    uintptr_t stack = weft__load(&self->stack, RELAXED); /* its own, both */
+
+    weft__store(&cold->shields, weft__load(&cold->shields, RELAXED) + 1,
+                RELAXED);
+    weft__store(&self->stack, stack | WEFT__FIBER_SHIELDED, RELAXED);
+}
+
+void weft__shield_end(struct weft__fiber *self)
+{
+    struct weft__fiber_cold *cold = weft__fiber_cold(self);
+    uintptr_t stack = weft__load(&self->stack, RELAXED); /* its own, both */
+    uint64_t left = weft__load(&cold->shields, RELAXED);
+
+    if (left == 0)
+        return;
+    weft__store(&cold->shields, left - 1, RELAXED);
+    if (left == 1)
+        weft__store(&self->stack, stack & ~WEFT__FIBER_SHIELDED, RELAXED);
 }
 
 int weft__cause_code(enum weft__cause cause)

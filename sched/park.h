@@ -35,7 +35,13 @@
  * Cancelling: the flag in the life word is set first (a locked operation, so
  * a full barrier), then the wake word is read. The waiter's commit is one
  * too, and reads the flag after it: one of the two sees the other. A wait
- * that is no cancellation point says so in a bit of its OPEN and PARKED.
+ * that is no cancellation point, or stands behind a shield, says so in a bit
+ * of its OPEN and PARKED.
+ *
+ * The flag is taken back by the fiber alone, and never while it waits. The
+ * canceller reads it again after the wake word: set, it stays set for as long
+ * as that wait is open; cleared, the wait it found may have begun after that,
+ * and is left alone. So whoever gets -ECANCELED finds the flag set.
  *
  * Why a generation and no simple token: DESIGN's proof is short because no
  * wait can ever be confused with another; with tokens each caller would have
@@ -44,9 +50,11 @@
 #ifndef WEFT_SCHED_PARK_H
 #define WEFT_SCHED_PARK_H
 
+#include <errno.h>
 #include <weft/time.h>
 
 #include "sched/fiber.h"
+#include "sched/os.h"
 
 #define WEFT__WAKE_STATE_MASK ((uint64_t)15)
 #define WEFT__WAKE_FREE ((uint64_t)0)
@@ -78,7 +86,8 @@ enum weft__cause {
 /*
  * Publish a wait of the calling fiber, for dumps under the name `what`. From
  * here on wakers that know the answer, its generation, may win it. `flags` is
- * 0 or WEFT__WAKE_NO_CANCEL; at `deadline` the wait ends by itself.
+ * 0 or WEFT__WAKE_NO_CANCEL, which an open shield adds; at `deadline` the wait
+ * ends by itself.
  */
 uint64_t weft__park_open_until(struct weft__fiber *self, uint64_t flags,
                                const char *what, void *object,
@@ -134,12 +143,27 @@ bool weft__wake(struct weft__fiber *f, uint64_t gen, enum weft__cause cause);
  * wait if it is a cancellation point. false: that life is over. */
 bool weft__cancel(struct weft__fiber *f, uint64_t life);
 
-/* Is a cancel pending for the calling fiber? */
-static inline bool weft__canceled(const struct weft__fiber *self)
+/* Has the calling fiber been cancelled, shield or not? */
+static inline bool weft__cancel_pending(const struct weft__fiber *self)
 {
     /* relaxed: a canceller that comes later ends the wait itself. */
     return weft__load(&self->life, RELAXED) & WEFT__LIFE_CANCEL;
 }
+
+/* Shall the calling fiber not wait, since it was cancelled? */
+static inline bool weft__canceled(const struct weft__fiber *self)
+{
+    /* relaxed: its own. */
+    return weft__cancel_pending(self) &&
+           !(weft__load(&self->stack, RELAXED) & WEFT__FIBER_SHIELDED);
+}
+
+/* The fiber takes back what its cancellers set. */
+void weft__cancel_clear(struct weft__fiber *self);
+
+/* Shields nest. The end of one that was not begun does nothing. */
+void weft__shield_begin(struct weft__fiber *self);
+void weft__shield_end(struct weft__fiber *self);
 
 /* The look at the cancel on entry of a call that may wait. A `_try` form, the
  * deadline WEFT_NOW, does not look. */
@@ -151,7 +175,17 @@ static inline bool weft__canceled_on_entry(const struct weft__fiber *self,
 
 /* What a call answers that would have to wait now: 0: it may wait. `self` is
  * NULL on a thread that runs no fiber. */
-int weft__wait_refused(const struct weft__fiber *self, int64_t deadline);
+static inline int weft__wait_refused(const struct weft__fiber *self,
+                                     int64_t deadline)
+{
+    if (deadline == WEFT_NOW)
+        return -EAGAIN;
+    if (!self)
+        return -EPERM;
+    if (deadline != WEFT_FOREVER && deadline <= weft__os_now())
+        return -ETIMEDOUT;
+    return 0;
+}
 
 /* The code for a cause other than OK. */
 int weft__cause_code(enum weft__cause cause);

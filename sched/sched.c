@@ -167,7 +167,7 @@ int weft__sched_spawn(weft_fiber_t *id, const weft_attr_t *attr,
     /* A fiber that was cancelled may need helpers to clean up; they are
      * cancelled from birth. relaxed: the stop goes through all fibers. */
     if (weft__load(&weft__sched.stopping, RELAXED)) {
-        if (!weft__canceled(self))
+        if (!weft__cancel_pending(self))
             return -ECANCELED;
         flags |= WEFT__LIFE_CANCEL;
     }

@@ -255,6 +255,15 @@ static bool adopt(struct weft__worker *w, struct weft__fiber *next,
     return true;
 }
 
+/* What a fiber may leave in its cold part, and the next one would find. */
+static __attribute__((noinline)) void fiber_forget(struct weft__fiber *f)
+{
+    struct weft__fiber_cold *cold = weft__fiber_cold(f);
+
+    cold->name[0] = '\0';
+    weft__store(&cold->shields, 0, RELAXED); /* its own */
+}
+
 /* A fiber has ended: tell its joiner, and who is next. NULL: the base. */
 static inline struct weft__fiber *fiber_over(struct weft__worker *w,
                                              struct weft__fiber *f,
@@ -265,8 +274,8 @@ static inline struct weft__fiber *fiber_over(struct weft__worker *w,
 
     if (stack & WEFT__STACK_CANARY)
         weft__stack_check(stack);
-    if (stack & WEFT__FIBER_NAMED)
-        weft__fiber_cold(f)->name[0] = '\0';
+    if (stack & (WEFT__FIBER_NAMED | WEFT__FIBER_SHIELDED))
+        fiber_forget(f);
     f->result = result;
     /* relaxed: a running fiber's word is its own. For dumps: no longer one. */
     weft__store(&f->wake,

@@ -116,6 +116,52 @@ WEFT_API WEFT_MUST_CHECK int weft_join_try(weft_fiber_t f, void **result);
  */
 WEFT_API int weft_detach(weft_fiber_t f);
 
+/*
+ * Cancel a fiber: its waits answer -ECANCELED from now on, the one it is in
+ * and all that come, until it calls weft_cancel_clear(). What had happened
+ * before the cancel came counts: that call succeeds, and the next one tells.
+ * A wait that is no cancellation point (weft_mutex_lock) goes on, and so does
+ * a blocking job that has begun. One that has not started yet will run, and
+ * its first wait answers -ECANCELED. A fiber may cancel itself.
+ *
+ * Blocks:   never. From anywhere.
+ * Returns:  0       cancelled, or it has ended and is yet to be joined
+ *           -ESRCH  no such fiber: never was, or already joined
+ */
+WEFT_API int weft_cancel(weft_fiber_t f);
+
+/*
+ * Has the calling fiber been cancelled? Also behind a shield, which changes
+ * what a cancel does and not that it came. From anywhere.
+ *
+ * Returns:  1 or 0; 0 on a thread that runs no fiber
+ */
+WEFT_API int weft_canceled(void);
+
+/*
+ * The calling fiber takes note of its cancel and may wait again. A cancel
+ * that comes later counts anew, and when a run ends its fibers are cancelled
+ * again. From anywhere; on a thread that runs no fiber it does nothing.
+ */
+WEFT_API void weft_cancel_clear(void);
+
+/*
+ * From here to weft_shield_end() the calling fiber waits as if it had not been
+ * cancelled: for clean-up that has to wait. Shields nest. A cancel that comes
+ * meanwhile is kept, and delivered at the first wait behind the last end.
+ *
+ *     weft_shield_begin();
+ *     weft_chan_send(log, &farewell);
+ *     weft_shield_end();
+ *
+ * The end of a run does not wait for a shielded fiber longer than for others:
+ * see stop_timeout. A fiber that ends takes its open shields along. An end
+ * without a begin does nothing. From anywhere; on a thread that runs no fiber
+ * both do nothing.
+ */
+WEFT_API void weft_shield_begin(void);
+WEFT_API void weft_shield_end(void);
+
 /* The calling fiber's id; 0 on a thread that runs none. From anywhere. */
 WEFT_API weft_fiber_t weft_self(void);
 

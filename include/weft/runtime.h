@@ -69,8 +69,8 @@ typedef struct weft_config {
  * Start a runtime, run `entry(arg)` as its first fiber, and stop.
  *
  * When entry returns, new work is refused, what still lives is cancelled (its
- * waits return -ECANCELED) and awaited for `stop_timeout`; then what is left
- * is listed on the log. The calling thread becomes the monitor meanwhile: it
+ * waits return -ECANCELED, unless behind a shield) and awaited for
+ * `stop_timeout`; then what is left is listed on the log. The calling thread becomes the monitor meanwhile: it
  * is no worker and keeps its signal mask. What the start cannot get (threads,
  * memory, descriptors) is its return code: entry is not called then, and
  * nothing stays behind.
