@@ -71,8 +71,8 @@ static void job_run(struct job *job)
     job->result = result;
     job->state = FINISHED;
     lane.running--;
-    /* Lost: it was cancelled, and sees FINISHED when it gets the lock. Won
-     * or not, the job is its fiber's from here on. */
+    /* Lost: it leaves, and sees FINISHED when it gets the lock. Won or not,
+     * the job is its fiber's from here on. */
     won = weft__claim(fiber, job->gen, WEFT__CAUSE_OK);
     weft__lock_release(&lane.lock);
     if (won)
@@ -243,15 +243,16 @@ static bool queue_push(struct job *job, bool *ring)
     return true;
 }
 
-/* The wait was ended by a cancel: take the job back, or wait for its end. */
-static int job_canceled(struct job *job, void **result)
+/* The wait was ended by a cancel or its deadline: take the job back, or, if it
+ * has begun, wait for its end. */
+static int job_leave(struct job *job, enum weft__cause cause, void **result)
 {
     weft__lock_acquire(&lane.lock);
     if (job->state == QUEUED || job->state == REFUSED) {
         if (job->state == QUEUED)
             queue_remove(job);
         weft__lock_release(&lane.lock);
-        return -ECANCELED;
+        return weft__cause_code(cause);
     }
     if (job->state == RUNNING) {
         job->gen = weft__park_open(job->fiber, WEFT__WAKE_NO_CANCEL,
@@ -267,7 +268,7 @@ static int job_canceled(struct job *job, void **result)
 }
 
 int weft__lane_run(struct weft__fiber *self, void *(*fn)(void *), void *arg,
-                   void **result)
+                   void **result, int64_t deadline)
 {
     struct job job = {
         .fn = fn, .arg = arg, .fiber = self, .since = weft__os_now()
@@ -278,7 +279,8 @@ int weft__lane_run(struct weft__fiber *self, void *(*fn)(void *), void *arg,
 
     weft__pending_add();
     weft__lock_acquire(&lane.lock);
-    job.gen = weft__park_open(self, 0, "blocking call", &job);
+    job.gen =
+        weft__park_open_until(self, 0, "blocking call", &job, deadline);
     grow = queue_push(&job, &ring);
     weft__lock_release(&lane.lock);
     if (ring)
@@ -290,7 +292,7 @@ int weft__lane_run(struct weft__fiber *self, void *(*fn)(void *), void *arg,
     if (cause == WEFT__CAUSE_RETRY)
         status = -EAGAIN; /* refused */
     else if (cause != WEFT__CAUSE_OK)
-        status = job_canceled(&job, result);
+        status = job_leave(&job, cause, result);
     else if (result)
         *result = job.result;
     /* Here and not in the lane, which would come too late: the fiber may run,

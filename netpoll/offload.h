@@ -27,9 +27,10 @@ void weft__lane_open(unsigned max);
 /* End all threads. No job is queued or running. */
 void weft__lane_close(void);
 
-/* Run fn(arg) on the lane and park `self` meanwhile. See weft_blocking(). */
+/* Run fn(arg) on the lane and park `self` meanwhile, until `deadline` or, once
+ * it has begun, its end. See weft_blocking_until(). */
 int weft__lane_run(struct weft__fiber *self, void *(*fn)(void *), void *arg,
-                   void **result);
+                   void **result, int64_t deadline);
 
 void weft__lane_stats(struct weft__lane_stats *out);
 

@@ -6,15 +6,24 @@
 #include "sched/park.h"
 #include "sched/sched.h"
 
-int weft_blocking(void *(*fn)(void *), void *arg, void **result)
+int weft_blocking_until(void *(*fn)(void *), void *arg, void **result,
+                        weft_time_t deadline)
 {
     struct weft__fiber *self = weft__fiber_self();
+    int status;
 
     if (!fn)
         return -EINVAL;
     if (!self)
         return -EPERM;
-    if (weft__canceled(self))
+    if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
-    return weft__lane_run(self, fn, arg, result);
+    /* Nothing is at once here: fn runs while its caller waits. */
+    status = weft__wait_refused(self, deadline);
+    return status ? status : weft__lane_run(self, fn, arg, result, deadline);
+}
+
+int weft_blocking(void *(*fn)(void *), void *arg, void **result)
+{
+    return weft_blocking_until(fn, arg, result, WEFT_FOREVER);
 }

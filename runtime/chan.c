@@ -185,18 +185,20 @@ static inline int get_one(weft_chan_t *ch, void *value,
 /* Park on `list`; the lock is held, and dropped. 0: the value was moved by
  * the one who woke us, and the channel may be gone. */
 static int chan_wait(weft_chan_t *ch, struct weft__waitlist *list,
-                     struct weft__fiber *self, void *value, const char *what)
+                     struct weft__fiber *self, void *value, const char *what,
+                     weft_time_t deadline)
 {
     struct weft__waiter waiter = { .fiber = self, .value = value };
     enum weft__cause cause;
 
     weft__waitlist_push(list, &waiter);
-    waiter.gen = weft__park_open(self, 0, what, ch);
+    waiter.gen = weft__park_open_until(self, 0, what, ch, deadline);
     weft__lock_release(&ch->lock);
 
     cause = weft__park(self);
     if (cause == WEFT__CAUSE_OK)
         return 0;
+    /* Whoever moves a value has won the wait first, so ours was not. */
     if (cause != WEFT__CAUSE_CLOSED) {
         weft__lock_acquire(&ch->lock);
         weft__waitlist_remove(list, &waiter);
@@ -223,80 +225,85 @@ static struct weft__fiber *caller(void)
     return self;
 }
 
-int weft_chan_send_try(weft_chan_t *ch, const void *value)
+/* One for all three forms, inlined: what a constant deadline rules out is not
+ * asked for. */
+static inline __attribute__((always_inline)) int
+chan_send(weft_chan_t *ch, const void *value, weft_time_t deadline)
 {
     struct weft__fiber *woken = NULL;
+    struct weft__fiber *self;
     int status = chan_check(ch, value, 1);
 
     if (status != 0)
         return status;
-    caller();
+    self = caller();
+    if (weft__canceled_on_entry(self, deadline))
+        return -ECANCELED;
     weft__lock_acquire(&ch->lock);
     status = put_one(ch, value, &woken);
+    if (status == -EAGAIN &&
+        (status = weft__wait_refused(self, deadline)) == 0)
+        return chan_wait(ch, &ch->senders, self, (void *)(uintptr_t)value,
+                         "send on channel", deadline);
     weft__lock_release(&ch->lock);
     if (woken)
         weft__ready(woken);
     return status;
 }
 
-int weft_chan_recv_try(weft_chan_t *ch, void *value)
+static inline __attribute__((always_inline)) int
+chan_recv(weft_chan_t *ch, void *value, weft_time_t deadline)
 {
     struct weft__fiber *woken = NULL;
+    struct weft__fiber *self;
     int status = chan_check(ch, value, 1);
 
     if (status != 0)
         return status;
-    caller();
+    self = caller();
+    if (weft__canceled_on_entry(self, deadline))
+        return -ECANCELED;
     weft__lock_acquire(&ch->lock);
     status = get_one(ch, value, &woken);
+    if (status == -EAGAIN &&
+        (status = weft__wait_refused(self, deadline)) == 0)
+        return chan_wait(ch, &ch->receivers, self, value,
+                         "receive on channel", deadline);
     weft__lock_release(&ch->lock);
     if (woken)
         weft__ready(woken);
     return status;
+}
+
+int weft_chan_send_until(weft_chan_t *ch, const void *value,
+                         weft_time_t deadline)
+{
+    return chan_send(ch, value, deadline);
 }
 
 int weft_chan_send(weft_chan_t *ch, const void *value)
 {
-    struct weft__fiber *woken = NULL;
-    struct weft__fiber *self;
-    int status = chan_check(ch, value, 1);
+    return chan_send(ch, value, WEFT_FOREVER);
+}
 
-    if (status != 0)
-        return status;
-    self = caller();
-    if (self && weft__canceled(self))
-        return -ECANCELED;
-    weft__lock_acquire(&ch->lock);
-    status = put_one(ch, value, &woken);
-    if (status == -EAGAIN && self)
-        return chan_wait(ch, &ch->senders, self, (void *)(uintptr_t)value,
-                         "send on channel");
-    weft__lock_release(&ch->lock);
-    if (woken)
-        weft__ready(woken);
-    return status == -EAGAIN ? -EPERM : status;
+int weft_chan_send_try(weft_chan_t *ch, const void *value)
+{
+    return chan_send(ch, value, WEFT_NOW);
+}
+
+int weft_chan_recv_until(weft_chan_t *ch, void *value, weft_time_t deadline)
+{
+    return chan_recv(ch, value, deadline);
 }
 
 int weft_chan_recv(weft_chan_t *ch, void *value)
 {
-    struct weft__fiber *woken = NULL;
-    struct weft__fiber *self;
-    int status = chan_check(ch, value, 1);
+    return chan_recv(ch, value, WEFT_FOREVER);
+}
 
-    if (status != 0)
-        return status;
-    self = caller();
-    if (self && weft__canceled(self))
-        return -ECANCELED;
-    weft__lock_acquire(&ch->lock);
-    status = get_one(ch, value, &woken);
-    if (status == -EAGAIN && self)
-        return chan_wait(ch, &ch->receivers, self, value,
-                         "receive on channel");
-    weft__lock_release(&ch->lock);
-    if (woken)
-        weft__ready(woken);
-    return status == -EAGAIN ? -EPERM : status;
+int weft_chan_recv_try(weft_chan_t *ch, void *value)
+{
+    return chan_recv(ch, value, WEFT_NOW);
 }
 
 /* --- Batches ----------------------------------------------------------------- */
@@ -349,48 +356,30 @@ static ssize_t moved(size_t done, size_t n, int status)
     return done > 0 || n == 0 ? (ssize_t)done : status;
 }
 
-ssize_t weft_chan_send_n_try(weft_chan_t *ch, const void *values, size_t n)
-{
-    int status = chan_check(ch, values, n);
-    size_t done;
-
-    if (status != 0)
-        return status;
-    caller();
-    done = move_some(ch, (char *)(uintptr_t)values, n, send_one, &status);
-    return moved(done, n, status);
-}
-
-ssize_t weft_chan_recv_n_try(weft_chan_t *ch, void *values, size_t n)
-{
-    int status = chan_check(ch, values, n);
-    size_t done;
-
-    if (status != 0)
-        return status;
-    caller();
-    done = move_some(ch, values, n, recv_one, &status);
-    return moved(done, n, status);
-}
-
-ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values, size_t n)
+ssize_t weft_chan_send_n_until(weft_chan_t *ch, const void *values, size_t n,
+                               weft_time_t deadline)
 {
     char *from = (char *)(uintptr_t)values;
     int status = chan_check(ch, values, n);
+    struct weft__fiber *self;
     size_t done = 0;
     size_t size;
 
     if (status != 0)
         return status;
-    if (!caller()) {
+    self = caller();
+    if (!self || deadline == WEFT_NOW) {
         done = move_some(ch, from, n, send_one, &status);
-        return moved(done, n, status == -EAGAIN ? -EPERM : status);
+        if (status == -EAGAIN)
+            status = weft__wait_refused(self, deadline);
+        return moved(done, n, status);
     }
     /* Read once: who got the last value may free the channel. */
     size = ch->elem_size;
     while (done < n) {
         /* One that may wait, then all that need not. */
-        status = weft_chan_send(ch, value_at(from, done, size));
+        status = weft_chan_send_until(ch, value_at(from, done, size),
+                                      deadline);
         if (status != 0)
             break;
         done++;
@@ -400,23 +389,49 @@ ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values, size_t n)
     return moved(done, n, status);
 }
 
-ssize_t weft_chan_recv_n(weft_chan_t *ch, void *values, size_t n)
+ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values, size_t n)
+{
+    return weft_chan_send_n_until(ch, values, n, WEFT_FOREVER);
+}
+
+ssize_t weft_chan_send_n_try(weft_chan_t *ch, const void *values, size_t n)
+{
+    return weft_chan_send_n_until(ch, values, n, WEFT_NOW);
+}
+
+ssize_t weft_chan_recv_n_until(weft_chan_t *ch, void *values, size_t n,
+                               weft_time_t deadline)
 {
     int status = chan_check(ch, values, n);
-    size_t size;
+    size_t done, size;
 
     if (status != 0)
         return status;
+    if (deadline == WEFT_NOW) {
+        caller();
+        done = move_some(ch, values, n, recv_one, &status);
+        return moved(done, n, status);
+    }
     if (n == 0)
         return 0;
     /* Read before: whose value was taken may free the channel, if it was the
      * only one wanted. */
     size = ch->elem_size;
-    status = weft_chan_recv(ch, values);
+    status = weft_chan_recv_until(ch, values, deadline);
     if (status != 0)
         return status;
     return (ssize_t)(1 + move_some(ch, value_at(values, 1, size), n - 1,
                                    recv_one, &status));
+}
+
+ssize_t weft_chan_recv_n(weft_chan_t *ch, void *values, size_t n)
+{
+    return weft_chan_recv_n_until(ch, values, n, WEFT_FOREVER);
+}
+
+ssize_t weft_chan_recv_n_try(weft_chan_t *ch, void *values, size_t n)
+{
+    return weft_chan_recv_n_until(ch, values, n, WEFT_NOW);
 }
 
 /* --- Closing, looking --------------------------------------------------------- */

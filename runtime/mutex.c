@@ -79,8 +79,31 @@ static bool mutex_spin(struct mutex *m, uint64_t me)
     return false;
 }
 
-static __attribute__((noinline)) int
-mutex_lock_slow(struct mutex *m, struct weft__fiber *self)
+/* The wait has ended, and not by an unlock. The node is on the list, unless
+ * an unlock found it lost and took it off. Nothing was meant for us: who was
+ * woken is another, or the owner has still to unlock. */
+static void mutex_leave(struct mutex *m, struct weft__waiter *waiter)
+{
+    uint64_t word = weft__word_lock(&m->word);
+
+    weft__waitlist_remove(&m->waiters, waiter);
+    weft__word_unlock(&m->word,
+                      m->waiters.first ? word : word & ~MUTEX_WAITERS);
+}
+
+/*
+ * `flags` is WEFT__WAKE_NO_CANCEL for the plain lock.
+ *
+ * One that was woken speaks for all who wait: as long as WAKING stands, unlocks
+ * free the mutex and wake no one. So it takes WAKING back by one of two steps,
+ * under the inner lock or as one: it takes the mutex, and will unlock it; or it
+ * sees an owner, who will, and goes back to the list or, if its time is up, on
+ * its way. Either way someone unlocks after it and sees who waits.
+ */
+static __attribute__((noinline)) int mutex_lock_slow(struct mutex *m,
+                                                     struct weft__fiber *self,
+                                                     uint64_t flags,
+                                                     weft_time_t deadline)
 {
     uint64_t me = weft__fiber_index(self);
     struct weft__waiter waiter = { .fiber = self };
@@ -91,10 +114,16 @@ mutex_lock_slow(struct mutex *m, struct weft__fiber *self)
     for (;;) {
         uint64_t word = weft__word_lock(&m->word);
         enum weft__cause cause;
+        int status;
 
         if (!(word & MUTEX_OWNER)) {
             weft__word_unlock(&m->word, (word & ~waking) | me);
             return 0;
+        }
+        status = weft__wait_refused(self, deadline);
+        if (status != 0) {
+            weft__word_unlock(&m->word, word & ~waking);
+            return status;
         }
         if (waking) {
             weft__waitlist_push_front(&m->waiters, &waiter);
@@ -102,7 +131,7 @@ mutex_lock_slow(struct mutex *m, struct weft__fiber *self)
             waiter.since = weft__os_now();
             weft__waitlist_push(&m->waiters, &waiter);
         }
-        waiter.gen = weft__park_open(self, WEFT__WAKE_NO_CANCEL, "mutex", m);
+        waiter.gen = weft__park_open_until(self, flags, "mutex", m, deadline);
         weft__word_unlock(&m->word, (word & ~waking) | MUTEX_WAITERS);
 
         cause = weft__park(self);
@@ -114,12 +143,7 @@ mutex_lock_slow(struct mutex *m, struct weft__fiber *self)
                 return 0;
             continue;
         }
-        /* The whole program sleeps: off the list. */
-        word = weft__word_lock(&m->word);
-        weft__waitlist_remove(&m->waiters, &waiter);
-        weft__word_unlock(&m->word, m->waiters.first
-                                        ? word
-                                        : word & ~MUTEX_WAITERS);
+        mutex_leave(m, &waiter);
         return weft__cause_code(cause);
     }
 }
@@ -147,17 +171,22 @@ int weft_mutex_lock_try(weft_mutex_t *mutex)
     return (seen & MUTEX_OWNER) == me ? -EDEADLK : -EAGAIN;
 }
 
+/* On a thread that runs no fiber, which may own but not wait. */
+static __attribute__((noinline)) int mutex_lock_foreign(weft_mutex_t *mutex)
+{
+    int status = weft_mutex_lock_try(mutex);
+
+    return status == -EAGAIN || status == -ENOMEM ? -EPERM : status;
+}
+
 int weft_mutex_lock(weft_mutex_t *mutex)
 {
     struct mutex *m = mutex_of(mutex);
     struct weft__fiber *self = weft__fiber_self();
     uint64_t me, seen = 0;
-    int status;
 
-    if (!self) {
-        status = weft_mutex_lock_try(mutex);
-        return status == -EAGAIN || status == -ENOMEM ? -EPERM : status;
-    }
+    if (!self)
+        return mutex_lock_foreign(mutex);
     if (!m)
         return -EINVAL;
     me = weft__fiber_index(self);
@@ -166,7 +195,30 @@ int weft_mutex_lock(weft_mutex_t *mutex)
         return 0;
     if ((seen & MUTEX_OWNER) == me)
         return -EDEADLK;
-    return mutex_lock_slow(m, self);
+    return mutex_lock_slow(m, self, WEFT__WAKE_NO_CANCEL, WEFT_FOREVER);
+}
+
+int weft_mutex_lock_until(weft_mutex_t *mutex, weft_time_t deadline)
+{
+    struct mutex *m = mutex_of(mutex);
+    struct weft__fiber *self = weft__fiber_self();
+    uint64_t me, seen = 0;
+
+    if (deadline == WEFT_NOW)
+        return weft_mutex_lock_try(mutex);
+    if (!self)
+        return mutex_lock_foreign(mutex);
+    if (!m)
+        return -EINVAL;
+    if (weft__canceled(self))
+        return -ECANCELED;
+    me = weft__fiber_index(self);
+    /* acquire: what the last owner wrote. */
+    if (weft__cas(&m->word, &seen, me, ACQUIRE, RELAXED))
+        return 0;
+    if ((seen & MUTEX_OWNER) == me)
+        return -EDEADLK;
+    return mutex_lock_slow(m, self, 0, deadline);
 }
 
 /* Someone waits, or someone is at the list. */

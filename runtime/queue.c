@@ -254,13 +254,14 @@ static int get_one(weft_queue_t *q, void *value, struct weft__fiber **woken)
 
 /* Park on `list`; the lock is held, and dropped. */
 static int queue_wait(weft_queue_t *q, struct weft__waitlist *list,
-                      struct weft__fiber *self, void *value, const char *what)
+                      struct weft__fiber *self, void *value, const char *what,
+                      weft_time_t deadline)
 {
     struct weft__waiter waiter = { .fiber = self, .value = value };
     enum weft__cause cause;
 
     weft__waitlist_push(list, &waiter);
-    waiter.gen = weft__park_open(self, 0, what, q);
+    waiter.gen = weft__park_open_until(self, 0, what, q, deadline);
     weft__lock_release(&q->lock);
 
     cause = weft__park(self);
@@ -281,65 +282,66 @@ static int put_step(weft_queue_t *q, void *value, struct weft__fiber **woken)
     return put_one(q, value, woken);
 }
 
-static int queue_try(weft_queue_t *q, void *value, step one)
-{
-    struct weft__fiber *woken = NULL;
-    int status;
-
-    if (!q || !value)
-        return -EINVAL;
-    if (!weft__fiber_self())
-        weft__foreigner_note();
-    weft__lock_acquire(&q->lock);
-    status = one(q, value, &woken);
-    weft__lock_release(&q->lock);
-    if (woken)
-        weft__ready(woken);
-    return status;
-}
-
-static int queue_do(weft_queue_t *q, void *value, step one, bool put)
+/* One for all three forms, inlined: what a constant deadline rules out is not
+ * asked for. */
+static inline __attribute__((always_inline)) int
+queue_do(weft_queue_t *q, void *value, step one, bool put,
+         weft_time_t deadline)
 {
     struct weft__fiber *self = weft__fiber_self();
     struct weft__fiber *woken = NULL;
     int status;
 
-    if (!self || !q || !value) {
-        status = queue_try(q, value, one);
-        return status == -EAGAIN ? -EPERM : status;
-    }
-    if (weft__canceled(self))
+    if (!q || !value)
+        return -EINVAL;
+    if (!self)
+        weft__foreigner_note();
+    if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
     weft__lock_acquire(&q->lock);
     status = one(q, value, &woken);
-    if (status == -EAGAIN)
-        return put ? queue_wait(q, &q->putters, self, value, "put to queue")
+    if (status == -EAGAIN &&
+        (status = weft__wait_refused(self, deadline)) == 0)
+        return put ? queue_wait(q, &q->putters, self, value, "put to queue",
+                                deadline)
                    : queue_wait(q, &q->getters, self, value,
-                                "get from queue");
+                                "get from queue", deadline);
     weft__lock_release(&q->lock);
     if (woken)
         weft__ready(woken);
     return status;
 }
 
+int weft_queue_put_until(weft_queue_t *q, const void *value,
+                         weft_time_t deadline)
+{
+    return queue_do(q, (void *)(uintptr_t)value, put_step, true, deadline);
+}
+
 int weft_queue_put(weft_queue_t *q, const void *value)
 {
-    return queue_do(q, (void *)(uintptr_t)value, put_step, true);
+    return queue_do(q, (void *)(uintptr_t)value, put_step, true,
+                    WEFT_FOREVER);
 }
 
 int weft_queue_put_try(weft_queue_t *q, const void *value)
 {
-    return queue_try(q, (void *)(uintptr_t)value, put_step);
+    return queue_do(q, (void *)(uintptr_t)value, put_step, true, WEFT_NOW);
+}
+
+int weft_queue_get_until(weft_queue_t *q, void *value, weft_time_t deadline)
+{
+    return queue_do(q, value, get_one, false, deadline);
 }
 
 int weft_queue_get(weft_queue_t *q, void *value)
 {
-    return queue_do(q, value, get_one, false);
+    return queue_do(q, value, get_one, false, WEFT_FOREVER);
 }
 
 int weft_queue_get_try(weft_queue_t *q, void *value)
 {
-    return queue_try(q, value, get_one);
+    return queue_do(q, value, get_one, false, WEFT_NOW);
 }
 
 /* --- Done and join ------------------------------------------------------------ */
@@ -367,36 +369,32 @@ int weft_queue_done(weft_queue_t *q)
     return status;
 }
 
-int weft_queue_join_try(weft_queue_t *q)
+int weft_queue_join_until(weft_queue_t *q, weft_time_t deadline)
 {
-    bool finished;
+    struct weft__fiber *self = weft__fiber_self();
+    int status = 0;
 
     if (!q)
         return -EINVAL;
+    if (weft__canceled_on_entry(self, deadline))
+        return -ECANCELED;
     weft__lock_acquire(&q->lock);
-    finished = q->unfinished == 0;
+    if (q->unfinished > 0 &&
+        (status = weft__wait_refused(self, deadline)) == 0)
+        return queue_wait(q, &q->joiners, self, NULL, "join of queue",
+                          deadline);
     weft__lock_release(&q->lock);
-    return finished ? 0 : -EAGAIN;
+    return status;
 }
 
 int weft_queue_join(weft_queue_t *q)
 {
-    struct weft__fiber *self = weft__fiber_self();
-    int status;
+    return weft_queue_join_until(q, WEFT_FOREVER);
+}
 
-    if (!q)
-        return -EINVAL;
-    if (!self) {
-        status = weft_queue_join_try(q);
-        return status == -EAGAIN ? -EPERM : status;
-    }
-    if (weft__canceled(self))
-        return -ECANCELED;
-    weft__lock_acquire(&q->lock);
-    if (q->unfinished > 0)
-        return queue_wait(q, &q->joiners, self, NULL, "join of queue");
-    weft__lock_release(&q->lock);
-    return 0;
+int weft_queue_join_try(weft_queue_t *q)
+{
+    return weft_queue_join_until(q, WEFT_NOW);
 }
 
 /* --- Closing, looking ---------------------------------------------------------- */

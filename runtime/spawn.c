@@ -33,35 +33,39 @@ int weft_go(void *(*entry)(void *), void *arg)
                              WEFT__LIFE_DETACHED);
 }
 
-int weft_join(weft_fiber_t id, void **result)
+static inline __attribute__((always_inline)) int
+join_until(weft_fiber_t id, void **result, weft_time_t deadline)
 {
     struct weft__fiber *self = weft__fiber_self();
     uint64_t life;
     struct weft__fiber *child = weft__fiber_find(id, &life);
     int status;
 
-    if (self && weft__canceled(self))
+    if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
     if (!child)
         return -ESRCH;
     if (child == self)
         return -EDEADLK;
-    if (self)
-        return weft__join(self, child, life, result);
+    if (self && deadline != WEFT_NOW)
+        return weft__join(self, child, life, result, deadline);
     status = weft__join_try(child, life, result);
-    return status == -EAGAIN ? -EPERM : status;
+    return status == -EAGAIN ? weft__wait_refused(self, deadline) : status;
+}
+
+int weft_join_until(weft_fiber_t id, void **result, weft_time_t deadline)
+{
+    return join_until(id, result, deadline);
+}
+
+int weft_join(weft_fiber_t id, void **result)
+{
+    return join_until(id, result, WEFT_FOREVER);
 }
 
 int weft_join_try(weft_fiber_t id, void **result)
 {
-    uint64_t life;
-    struct weft__fiber *child = weft__fiber_find(id, &life);
-
-    if (!child)
-        return -ESRCH;
-    if (child == weft__fiber_self())
-        return -EDEADLK;
-    return weft__join_try(child, life, result);
+    return join_until(id, result, WEFT_NOW);
 }
 
 int weft_detach(weft_fiber_t id)

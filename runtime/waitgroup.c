@@ -84,17 +84,9 @@ int weft_waitgroup_done(weft_waitgroup_t *wg)
     return weft_waitgroup_add(wg, -1);
 }
 
-int weft_waitgroup_wait_try(weft_waitgroup_t *wg)
-{
-    struct group *group = (struct group *)(void *)wg;
-
-    if (!group)
-        return -EINVAL;
-    /* acquire: pairs with the done that reached 0. */
-    return weft__load(&group->word, ACQUIRE) & GROUP_COUNT ? -EAGAIN : 0;
-}
-
-static int group_wait_slow(struct group *group, struct weft__fiber *self)
+static __attribute__((noinline)) int
+group_wait_slow(struct group *group, struct weft__fiber *self,
+                weft_time_t deadline)
 {
     struct weft__waiter waiter = { .fiber = self };
     uint64_t word = weft__word_lock(&group->word);
@@ -105,7 +97,8 @@ static int group_wait_slow(struct group *group, struct weft__fiber *self)
         return 0;
     }
     weft__waitlist_push(&group->waiters, &waiter);
-    waiter.gen = weft__park_open(self, 0, "wait group", group);
+    waiter.gen =
+        weft__park_open_until(self, 0, "wait group", group, deadline);
     weft__word_unlock(&group->word, word | GROUP_WAITERS);
 
     cause = weft__park(self);
@@ -120,15 +113,29 @@ static int group_wait_slow(struct group *group, struct weft__fiber *self)
     return weft__cause_code(cause);
 }
 
-int weft_waitgroup_wait(weft_waitgroup_t *wg)
+int weft_waitgroup_wait_until(weft_waitgroup_t *wg, weft_time_t deadline)
 {
+    struct group *group = (struct group *)(void *)wg;
     struct weft__fiber *self = weft__fiber_self();
     int status;
 
-    if (self && weft__canceled(self))
+    if (!group)
+        return -EINVAL;
+    if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
-    status = weft_waitgroup_wait_try(wg);
-    if (status != -EAGAIN)
-        return status;
-    return self ? group_wait_slow((struct group *)(void *)wg, self) : -EPERM;
+    /* acquire: pairs with the done that reached 0. */
+    if (!(weft__load(&group->word, ACQUIRE) & GROUP_COUNT))
+        return 0;
+    status = weft__wait_refused(self, deadline);
+    return status ? status : group_wait_slow(group, self, deadline);
+}
+
+int weft_waitgroup_wait(weft_waitgroup_t *wg)
+{
+    return weft_waitgroup_wait_until(wg, WEFT_FOREVER);
+}
+
+int weft_waitgroup_wait_try(weft_waitgroup_t *wg)
+{
+    return weft_waitgroup_wait_until(wg, WEFT_NOW);
 }

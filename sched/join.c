@@ -120,7 +120,7 @@ static int join_leave(struct weft__fiber *child, enum weft__cause cause,
 }
 
 int weft__join(struct weft__fiber *self, struct weft__fiber *child,
-               uint64_t life, void **result)
+               uint64_t life, void **result, int64_t deadline)
 {
     enum weft__cause cause;
     uint64_t gen;
@@ -129,8 +129,11 @@ int weft__join(struct weft__fiber *self, struct weft__fiber *child,
 
     if (status != -EAGAIN)
         return status;
+    status = weft__wait_refused(self, deadline);
+    if (status != 0)
+        return status;
 
-    gen = weft__park_open(self, 0, "join", child);
+    gen = weft__park_open_until(self, 0, "join", child, deadline);
     for (;;) {
         uint64_t next;
 
@@ -146,7 +149,7 @@ int weft__join(struct weft__fiber *self, struct weft__fiber *child,
             status = weft__join_try(child, life, result);
             if (status != -EAGAIN)
                 return status;
-            gen = weft__park_open(self, 0, "join", child);
+            gen = weft__park_open_until(self, 0, "join", child, deadline);
             continue;
         }
         /* acq_rel: the child's fields if we start it; and our wait. */

@@ -24,6 +24,7 @@
 #include <sys/types.h>
 
 #include <weft/api.h>
+#include <weft/time.h>
 
 WEFT_BEGIN_DECLS
 
@@ -63,21 +64,35 @@ WEFT_API void weft_chan_unref(weft_chan_t *ch);
  * Values of one sender arrive in the order sent. What the sender wrote before
  * this call is visible to whoever receives the value.
  *
- * Blocks:   the calling fiber, until there is room; its worker runs other
- *           fibers meanwhile. A cancellation point. From a fiber; a foreign
- *           thread sends only where there is room.
+ * Blocks:   the calling fiber, until there is room or `deadline`; its worker
+ *           runs other fibers meanwhile. A cancellation point. From a fiber;
+ *           a foreign thread sends only where there is room.
  * Returns:  0           sent
  *           -EPIPE      the channel is closed; nothing was sent
  *           -EINVAL     ch is NULL, or value is NULL and the size is not 0
- *           -ECANCELED  the caller was cancelled; nothing was sent
+ *           -EAGAIN     no room, no one who receives is waiting, and the
+ *                       deadline is WEFT_NOW
+ *           -ETIMEDOUT  the deadline passed first; nothing was sent
+ *           -ECANCELED  the caller was cancelled first; nothing was sent
  *           -EDEADLK    the whole program is asleep; nothing was sent
  *           -EPERM      no room, and the caller cannot park
  * Memory:   `value` stays the caller's and may be reused on return.
  */
+WEFT_API WEFT_MUST_CHECK int weft_chan_send_until(weft_chan_t *ch,
+                                                  const void *value,
+                                                  weft_time_t deadline);
+
+/*
+ * weft_chan_send_until() with WEFT_FOREVER.
+ *
+ * Blocks:   as weft_chan_send_until().
+ * Returns:  as weft_chan_send_until() (not -EAGAIN, not -ETIMEDOUT)
+ */
 WEFT_API int weft_chan_send(weft_chan_t *ch, const void *value);
 
 /*
- * weft_chan_send() that never waits.
+ * weft_chan_send_until() with WEFT_NOW: never waits, and does not look whether
+ * the caller was cancelled.
  *
  * Blocks:   never. From anywhere.
  * Returns:  0        sent
@@ -91,20 +106,33 @@ WEFT_API WEFT_MUST_CHECK int weft_chan_send_try(weft_chan_t *ch,
 /*
  * Receive one value into `value`.
  *
- * Blocks:   the calling fiber, until one comes. A cancellation point. From a
- *           fiber; a foreign thread receives only what is there.
+ * Blocks:   the calling fiber, until one comes or `deadline`. A cancellation
+ *           point. From a fiber; a foreign thread receives only what is there.
  * Returns:  0           received
  *           -EPIPE      the channel is closed and drained
  *           -EINVAL     ch is NULL, or value is NULL and the size is not 0
- *           -ECANCELED  the caller was cancelled; nothing was taken
+ *           -EAGAIN     nothing there, no one who sends is waiting, and the
+ *                       deadline is WEFT_NOW
+ *           -ETIMEDOUT  the deadline passed first; nothing was taken
+ *           -ECANCELED  the caller was cancelled first; nothing was taken
  *           -EDEADLK    the whole program is asleep; nothing was taken
  *           -EPERM      nothing there, and the caller cannot park
  * Memory:   `value` is the caller's; on failure it is not written.
  */
+WEFT_API WEFT_MUST_CHECK int weft_chan_recv_until(weft_chan_t *ch, void *value,
+                                                  weft_time_t deadline);
+
+/*
+ * weft_chan_recv_until() with WEFT_FOREVER.
+ *
+ * Blocks:   as weft_chan_recv_until().
+ * Returns:  as weft_chan_recv_until() (not -EAGAIN, not -ETIMEDOUT)
+ */
 WEFT_API int weft_chan_recv(weft_chan_t *ch, void *value);
 
 /*
- * weft_chan_recv() that never waits.
+ * weft_chan_recv_until() with WEFT_NOW: never waits, and does not look whether
+ * the caller was cancelled.
  *
  * Blocks:   never. From anywhere.
  * Returns:  0        received
@@ -118,11 +146,24 @@ WEFT_API WEFT_MUST_CHECK int weft_chan_recv_try(weft_chan_t *ch, void *value);
  * Send `n` values that lie one behind the other, in order, and wait until
  * all are sent. Other senders' values may come in between.
  *
- * Blocks:   as weft_chan_send().
- * Returns:  how many were sent: n, or fewer when the channel was closed or
- *           the caller cancelled on the way (the next call says which)
- *           -EPIPE, -EINVAL, -ECANCELED, -EDEADLK, -EPERM  none was sent;
- *           as weft_chan_send(); -EINVAL also for n above SSIZE_MAX
+ * Blocks:   as weft_chan_send_until().
+ * Returns:  how many were sent: n, or fewer when the channel was closed, the
+ *           deadline passed or the caller was cancelled on the way (the next
+ *           call says which)
+ *           -EPIPE, -EINVAL, -EAGAIN, -ETIMEDOUT, -ECANCELED, -EDEADLK, -EPERM
+ *           none was sent; as weft_chan_send_until(); -EINVAL also for n above
+ *           SSIZE_MAX
+ */
+WEFT_API WEFT_MUST_CHECK ssize_t weft_chan_send_n_until(weft_chan_t *ch,
+                                                        const void *values,
+                                                        size_t n,
+                                                        weft_time_t deadline);
+
+/*
+ * weft_chan_send_n_until() with WEFT_FOREVER.
+ *
+ * Blocks:   as weft_chan_send_until().
+ * Returns:  as weft_chan_send_n_until() (not -EAGAIN, not -ETIMEDOUT)
  */
 WEFT_API ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values,
                                   size_t n);
@@ -136,10 +177,21 @@ WEFT_API WEFT_MUST_CHECK ssize_t weft_chan_send_n_try(weft_chan_t *ch,
 /*
  * Receive up to `n` values: waits for the first, then takes what is there.
  *
- * Blocks:   as weft_chan_recv().
+ * Blocks:   as weft_chan_recv_until().
  * Returns:  how many were received: 1 to n (0 if n is 0)
- *           -EPIPE, -EINVAL, -ECANCELED, -EDEADLK, -EPERM  none was received;
- *           as weft_chan_recv(); -EINVAL also for n above SSIZE_MAX
+ *           -EPIPE, -EINVAL, -EAGAIN, -ETIMEDOUT, -ECANCELED, -EDEADLK, -EPERM
+ *           none was received; as weft_chan_recv_until(); -EINVAL also for n
+ *           above SSIZE_MAX
+ */
+WEFT_API WEFT_MUST_CHECK ssize_t weft_chan_recv_n_until(weft_chan_t *ch,
+                                                        void *values, size_t n,
+                                                        weft_time_t deadline);
+
+/*
+ * weft_chan_recv_n_until() with WEFT_FOREVER.
+ *
+ * Blocks:   as weft_chan_recv_until().
+ * Returns:  as weft_chan_recv_n_until() (not -EAGAIN, not -ETIMEDOUT)
  */
 WEFT_API ssize_t weft_chan_recv_n(weft_chan_t *ch, void *values, size_t n);
 

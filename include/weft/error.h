@@ -7,6 +7,7 @@
  * everywhere:
  *
  *     -EAGAIN      a _try form would have had to wait
+ *     -ETIMEDOUT   the deadline passed; nothing was taken or given
  *     -ECANCELED   the calling fiber was cancelled; the effect did not happen
  *     -EDEADLK     waiting would never end: a self-join, a relock, or the
  *                  whole program asleep with nothing left to wake it

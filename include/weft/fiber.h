@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include <weft/api.h>
+#include <weft/time.h>
 
 WEFT_BEGIN_DECLS
 
@@ -83,25 +84,37 @@ WEFT_API int weft_go(void *(*entry)(void *), void *arg);
  * Wait for a fiber to end and take its result. Success consumes the id. What
  * the fiber wrote before it ended is visible to the caller.
  *
- * Blocks:   the calling fiber, until `f` has ended. A cancellation point.
- *           From a fiber; a foreign thread may only join one that has ended.
+ * Blocks:   the calling fiber, until `f` has ended or `deadline`. A
+ *           cancellation point. From a fiber; a foreign thread may only join
+ *           one that has ended.
  * Returns:  0           joined; *result is what entry returned
  *           -ESRCH      no such fiber: never was, or already joined
  *           -EINVAL     f is detached
  *           -EBUSY      someone else is joining it
- *           -EDEADLK    f is the caller, or the whole program is asleep
+ *           -EAGAIN     f has not ended, and the deadline is WEFT_NOW
+ *           -ETIMEDOUT  the deadline passed first; f can still be joined
  *           -ECANCELED  the caller was cancelled; f can still be joined
+ *           -EDEADLK    f is the caller, or the whole program is asleep
  *           -EPERM      f has not ended, and the caller cannot park
  * Memory:   `result` may be NULL.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_join_until(weft_fiber_t f, void **result,
+                                             weft_time_t deadline);
+
+/*
+ * weft_join_until() with WEFT_FOREVER.
+ *
+ * Blocks:   as weft_join_until().
+ * Returns:  as weft_join_until() (not -EAGAIN, not -ETIMEDOUT)
  */
 WEFT_API int weft_join(weft_fiber_t f, void **result);
 
 /*
- * weft_join() that never waits.
+ * weft_join_until() with WEFT_NOW: never waits, and does not look whether the
+ * caller was cancelled.
  *
  * Blocks:   never. From anywhere.
- * Returns:  as weft_join() (not -ECANCELED, not -EPERM), and
- *           -EAGAIN  f has not ended
+ * Returns:  as weft_join_until() (not -ETIMEDOUT, not -ECANCELED, not -EPERM)
  */
 WEFT_API WEFT_MUST_CHECK int weft_join_try(weft_fiber_t f, void **result);
 
@@ -180,7 +193,7 @@ WEFT_API void weft_yield(void);
  * Blocks:   as weft_yield(), if it yields. From anywhere; on a foreign
  *           thread it does nothing.
  * Returns:  0
- *           -ECANCELED  the calling fiber was cancelled
+ *           -ECANCELED  the calling fiber was cancelled, and no shield is open
  */
 WEFT_API int weft_checkpoint(void);
 

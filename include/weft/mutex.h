@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include <weft/api.h>
+#include <weft/time.h>
 
 WEFT_BEGIN_DECLS
 
@@ -29,6 +30,25 @@ typedef struct weft_mutex {
 } weft_mutex_t;
 
 #define WEFT_MUTEX_INIT { { 0, 0 } }
+
+/*
+ * Lock, or give up. With WEFT_FOREVER it is the lock that a cancel ends.
+ *
+ * Blocks:   the calling fiber, until the mutex is its own or `deadline`. A
+ *           cancellation point. From a fiber; a foreign thread may lock a free
+ *           mutex only.
+ * Returns:  0           locked
+ *           -EINVAL     m is NULL
+ *           -EAGAIN     someone else holds it, and the deadline is WEFT_NOW
+ *           -ETIMEDOUT  the deadline passed first; it is not locked
+ *           -ECANCELED  the caller was cancelled first; it is not locked
+ *           -EDEADLK    the caller holds it already, or the whole program is
+ *                       asleep and this wait was chosen to say so
+ *           -EPERM      it is taken, and the caller cannot park
+ *           -ENOMEM     a foreign thread's first call found no memory
+ */
+WEFT_API WEFT_MUST_CHECK int weft_mutex_lock_until(weft_mutex_t *m,
+                                                   weft_time_t deadline);
 
 /*
  * Lock. Waits until it is done, also when the caller is cancelled: code that
@@ -45,7 +65,8 @@ typedef struct weft_mutex {
 WEFT_API int weft_mutex_lock(weft_mutex_t *m);
 
 /*
- * Lock, if that needs no waiting.
+ * weft_mutex_lock_until() with WEFT_NOW: never waits, and does not look
+ * whether the caller was cancelled.
  *
  * Blocks:   never. From anywhere.
  * Returns:  0         locked

@@ -24,6 +24,7 @@
 #include <stddef.h>
 
 #include <weft/api.h>
+#include <weft/time.h>
 
 WEFT_BEGIN_DECLS
 
@@ -59,38 +60,64 @@ WEFT_API void weft_queue_unref(weft_queue_t *q);
 /*
  * Put a copy of `value`; it counts as unfinished until weft_queue_done().
  *
- * Blocks:   the calling fiber, while a bounded queue is full. A cancellation
- *           point. From a fiber; a foreign thread puts only where there is
- *           room.
+ * Blocks:   the calling fiber, while a bounded queue is full, until
+ *           `deadline`. A cancellation point. From a fiber; a foreign thread
+ *           puts only where there is room.
  * Returns:  0           put
- *           -EPIPE      the queue is closed
+ *           -EPIPE      the queue is closed; nothing was put
  *           -EINVAL     q or value is NULL
  *           -ENOMEM     an unbounded queue could not grow
- *           -ECANCELED  the caller was cancelled; nothing was put
+ *           -EAGAIN     no room, and the deadline is WEFT_NOW
+ *           -ETIMEDOUT  the deadline passed first; nothing was put
+ *           -ECANCELED  the caller was cancelled first; nothing was put
  *           -EDEADLK    the whole program is asleep; nothing was put
  *           -EPERM      no room, and the caller cannot park
  */
+WEFT_API WEFT_MUST_CHECK int weft_queue_put_until(weft_queue_t *q,
+                                                  const void *value,
+                                                  weft_time_t deadline);
+
+/*
+ * weft_queue_put_until() with WEFT_FOREVER.
+ *
+ * Blocks:   as weft_queue_put_until().
+ * Returns:  as weft_queue_put_until() (not -EAGAIN, not -ETIMEDOUT)
+ */
 WEFT_API int weft_queue_put(weft_queue_t *q, const void *value);
 
-/* weft_queue_put() that never waits: -EAGAIN when full. From anywhere. */
+/* weft_queue_put_until() with WEFT_NOW, which never waits: -EAGAIN when full.
+ * Does not look whether the caller was cancelled. From anywhere. */
 WEFT_API WEFT_MUST_CHECK int weft_queue_put_try(weft_queue_t *q,
                                                 const void *value);
 
 /*
  * Get the next value.
  *
- * Blocks:   the calling fiber, until there is one. A cancellation point. From
- *           a fiber; a foreign thread gets only what is there.
+ * Blocks:   the calling fiber, until there is one or `deadline`. A
+ *           cancellation point. From a fiber; a foreign thread gets only what
+ *           is there.
  * Returns:  0           got
  *           -EPIPE      the queue is closed and drained
  *           -EINVAL     q or value is NULL
- *           -ECANCELED  the caller was cancelled; nothing was taken
+ *           -EAGAIN     nothing there, and the deadline is WEFT_NOW
+ *           -ETIMEDOUT  the deadline passed first; nothing was taken
+ *           -ECANCELED  the caller was cancelled first; nothing was taken
  *           -EDEADLK    the whole program is asleep; nothing was taken
  *           -EPERM      nothing there, and the caller cannot park
  */
+WEFT_API WEFT_MUST_CHECK int weft_queue_get_until(weft_queue_t *q, void *value,
+                                                  weft_time_t deadline);
+
+/*
+ * weft_queue_get_until() with WEFT_FOREVER.
+ *
+ * Blocks:   as weft_queue_get_until().
+ * Returns:  as weft_queue_get_until() (not -EAGAIN, not -ETIMEDOUT)
+ */
 WEFT_API int weft_queue_get(weft_queue_t *q, void *value);
 
-/* weft_queue_get() that never waits: -EAGAIN when empty. From anywhere. */
+/* weft_queue_get_until() with WEFT_NOW, which never waits: -EAGAIN when empty.
+ * Does not look whether the caller was cancelled. From anywhere. */
 WEFT_API WEFT_MUST_CHECK int weft_queue_get_try(weft_queue_t *q, void *value);
 
 /*
@@ -105,18 +132,30 @@ WEFT_API int weft_queue_done(weft_queue_t *q);
 /*
  * Wait until everything that was put has been declared done.
  *
- * Blocks:   the calling fiber. A cancellation point. From a fiber; a foreign
- *           thread gets its answer only when nothing is unfinished.
+ * Blocks:   the calling fiber, until then or `deadline`. A cancellation point.
+ *           From a fiber; a foreign thread gets its answer only when nothing
+ *           is unfinished.
  * Returns:  0
  *           -EINVAL     q is NULL
- *           -ECANCELED  the caller was cancelled
+ *           -EAGAIN     something is unfinished, and the deadline is WEFT_NOW
+ *           -ETIMEDOUT  the deadline passed first
+ *           -ECANCELED  the caller was cancelled first
  *           -EDEADLK    the whole program is asleep
  *           -EPERM      something is unfinished, and the caller cannot park
  */
+WEFT_API WEFT_MUST_CHECK int weft_queue_join_until(weft_queue_t *q,
+                                                   weft_time_t deadline);
+
+/*
+ * weft_queue_join_until() with WEFT_FOREVER.
+ *
+ * Blocks:   as weft_queue_join_until().
+ * Returns:  as weft_queue_join_until() (not -EAGAIN, not -ETIMEDOUT)
+ */
 WEFT_API int weft_queue_join(weft_queue_t *q);
 
-/* weft_queue_join() that never waits: -EAGAIN while something is unfinished.
- * From anywhere. */
+/* weft_queue_join_until() with WEFT_NOW, which never waits: -EAGAIN while
+ * something is unfinished. From anywhere. */
 WEFT_API WEFT_MUST_CHECK int weft_queue_join_try(weft_queue_t *q);
 
 /*

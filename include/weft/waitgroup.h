@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include <weft/api.h>
+#include <weft/time.h>
 
 WEFT_BEGIN_DECLS
 
@@ -43,18 +44,32 @@ WEFT_API int weft_waitgroup_done(weft_waitgroup_t *wg);
 /*
  * Wait until the count is 0; at once if it is.
  *
- * Blocks:   the calling fiber. A cancellation point. From a fiber; a foreign
- *           thread gets its answer only when the count is 0.
+ * Blocks:   the calling fiber, until then or `deadline`. A cancellation point.
+ *           From a fiber; a foreign thread gets its answer only when the count
+ *           is 0.
  * Returns:  0           the count was 0
  *           -EINVAL     wg is NULL
- *           -ECANCELED  the caller was cancelled
+ *           -EAGAIN     the count is not 0, and the deadline is WEFT_NOW
+ *           -ETIMEDOUT  the deadline passed first
+ *           -ECANCELED  the caller was cancelled first
  *           -EDEADLK    the whole program is asleep
  *           -EPERM      the count is not 0, and the caller cannot park
+ * Memory:   after anything but 0 the group must still be there: who gave up
+ *           takes itself off its list before the call returns.
+ */
+WEFT_API WEFT_MUST_CHECK int weft_waitgroup_wait_until(weft_waitgroup_t *wg,
+                                                       weft_time_t deadline);
+
+/*
+ * weft_waitgroup_wait_until() with WEFT_FOREVER.
+ *
+ * Blocks:   as weft_waitgroup_wait_until().
+ * Returns:  as weft_waitgroup_wait_until() (not -EAGAIN, not -ETIMEDOUT)
  */
 WEFT_API int weft_waitgroup_wait(weft_waitgroup_t *wg);
 
 /*
- * Is the count 0?
+ * Is the count 0? As weft_waitgroup_wait_until() with WEFT_NOW.
  *
  * Blocks:   never. From anywhere.
  * Returns:  0        it is
