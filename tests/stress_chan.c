@@ -117,8 +117,8 @@ static void one_round(uint32_t *state, size_t cap, int mode)
     if (mode & CANCEL) {
         for (int i = 0; i < 3; i++) {
             pause_a_little(state);
-            cancel(s[next_random(state) % SENDERS]);
-            cancel(r[i]);
+            weft_cancel(s[next_random(state) % SENDERS]);
+            weft_cancel(r[i]);
         }
     }
     if (mode & CLOSE) {

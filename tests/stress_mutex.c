@@ -85,7 +85,7 @@ WEFT_TEST(one_inside_at_a_time_and_none_shut_out)
     for (int i = 0; i < FIBERS; i++)
         f[i] = spawn(user, NULL);
     for (int i = 0; i < 100; i++) {
-        cancel(f[next_random(&state) % FIBERS]);
+        weft_cancel(f[next_random(&state) % FIBERS]);
         weft_yield();
     }
     for (int i = 0; i < FIBERS; i++)

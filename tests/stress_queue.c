@@ -145,10 +145,10 @@ static void one_round(uint32_t *state, size_t cap, int mode)
     if (mode & CANCEL) {
         for (int i = 0; i < 3; i++) {
             pause_a_little(state);
-            cancel(p[next_random(state) % PUTTERS]);
-            cancel(g[i]);
+            weft_cancel(p[next_random(state) % PUTTERS]);
+            weft_cancel(g[i]);
         }
-        cancel(j);
+        weft_cancel(j);
     }
     if (mode & CLOSE) {
         pause_a_little(state);

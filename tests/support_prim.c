@@ -18,14 +18,6 @@ const char *__tsan_default_options(void)
     return "allocator_may_return_null=1";
 }
 
-bool cancel(weft_fiber_t id)
-{
-    uint64_t life;
-    struct weft__fiber *f = weft__fiber_find(id, &life);
-
-    return f && weft__cancel(f, life);
-}
-
 static void *thread_main(void *arg)
 {
     struct foreign *t = arg;

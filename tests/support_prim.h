@@ -1,6 +1,5 @@
 /*
- * What the tests of the primitives share: other contexts than a fiber's, and
- * cancelling, which has no public call yet.
+ * What the tests of the primitives share: other contexts than a fiber's.
  */
 #ifndef TESTS_SUPPORT_PRIM_H
 #define TESTS_SUPPORT_PRIM_H
@@ -39,9 +38,6 @@
 
 /* Fewer rounds where each costs ten times as much. */
 #define ROUNDS(n) (SANITIZED ? (n) / 5 : (n))
-
-/* Cancel a fiber, as the end of a run does; false: it has ended. */
-bool cancel(weft_fiber_t f);
 
 /* Run fn(arg) on a thread that is not weft's, or on one of the blocking lane,
  * and wait for its end. The thread's wait blocks the calling worker. */

@@ -267,15 +267,15 @@ static void cancel_some(int i)
                      (void *)n);
         wait_for_lane(1, (uint64_t)n);
     }
-    ck_assert(cancel(f[2]));
+    must_code(weft_cancel(f[2]), 0);
     join(f[2]);
     ck_assert_uint_eq(stats().lane_queued, 3);
-    ck_assert(cancel(f[4]));
+    must_code(weft_cancel(f[4]), 0);
     join(f[4]);
     ck_assert_uint_eq(stats().lane_queued, 2);
     f[5] = spawn(block, (void *)5);
     wait_for_lane(1, 3);
-    ck_assert(cancel(f[0]));
+    must_code(weft_cancel(f[0]), 0);
     for (int n = 0; n < 100; n++)
         weft_yield();
     ck_assert_uint_eq(stats().lane_running, 1);

@@ -333,7 +333,7 @@ WEFT_TEST(a_cancelled_receiver_takes_nothing)
     wait_until_parked(b);
     c = spawn(recv_one, &second);
     wait_until_parked(c);
-    ck_assert(cancel(b));
+    must_code(weft_cancel(b), 0);
     join(b);
     must_code(weft_chan_send_try(ch, &(int){ 1 }), 0);
     must_code(weft_chan_send_try(ch, &(int){ 2 }), 0);
@@ -361,7 +361,7 @@ WEFT_TEST(a_cancelled_sender_sends_nothing)
     wait_until_parked(b);
     c = spawn(send_one, &value[2]);
     wait_until_parked(c);
-    ck_assert(cancel(b));
+    must_code(weft_cancel(b), 0);
     join(b);
     for (int i = 0; i < cap; i++) {
         must_code(weft_chan_recv_try(ch, &x), 0);

@@ -366,7 +366,7 @@ static void *join_cancelled(void *arg)
 static void cancel_parked(weft_fiber_t f)
 {
     wait_until_parked(f);
-    ck_assert(cancel(f));
+    must_code(weft_cancel(f), 0);
     join(f);
 }
 
