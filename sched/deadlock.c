@@ -1,7 +1,7 @@
 /*
  * When the last worker lies down, every fiber is parked and every queue is
- * empty. If then no job is on a lane, and no foreign thread has ever called
- * in, no one is left to make anything ready: the program is asleep for ever.
+ * empty. If then no job is on a lane, no wait has a deadline or a descriptor,
+ * and no foreign thread has ever called in, no one is left to make anything ready: the program is asleep for ever.
  * It is told so: the list of who waits for what goes to stderr, and the wait
  * of the first fiber (if that has gone: of the one that has waited longest)
  * ends with -EDEADLK.
@@ -11,6 +11,13 @@
  * foreigners. So: `pending` is read as 0 before and after everyone is seen
  * asleep and every queue empty, and counts in its upper half what was ever
  * added: the same word twice means that nothing was pending all the while.
+ *
+ * Waits that something outside can end are counted by each worker for itself,
+ * since a locked operation on a line of all would be paid by every such wait.
+ * Their sum is right while no fiber runs: when all are asleep, and no worker
+ * has made a switch from before that until after the counts were read. (A
+ * fiber that counts has been switched to first, so whoever reads its count
+ * reads that switch as well.)
  */
 #include "sched/deadlock.h"
 
@@ -67,10 +74,36 @@ void weft__deadlock_declare(void)
     weft__wake(pick.fiber, pick.gen, WEFT__CAUSE_DEADLOCK);
 }
 
+/* All switches so far. */
+static uint64_t switches(void)
+{
+    uint64_t n = 0;
+
+    /* acquire: not before or after its turn. */
+    for (unsigned i = 0; i < weft__sched.count; i++)
+        n += weft__load(&weft__sched.workers[i]->counters.switches, ACQUIRE);
+    return n;
+}
+
+/* Waits that something outside can end. */
+static uint64_t outside(void)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < weft__sched.count; i++) {
+        struct weft__counters *c = &weft__sched.workers[i]->counters;
+
+        /* acquire: pairs with weft__outside_begin(). */
+        n += weft__load(&c->outside_begun, ACQUIRE);
+        n -= weft__load(&c->outside_over, ACQUIRE);
+    }
+    return n;
+}
+
 bool weft__deadlock_look(struct weft__worker *w)
 {
     int mode = weft__sched.config.deadlock;
-    uint64_t pending;
+    uint64_t pending, before;
 
     if (mode == WEFT_DEADLOCK_NEVER ||
         (mode == WEFT_DEADLOCK_AUTO &&
@@ -83,8 +116,10 @@ bool weft__deadlock_look(struct weft__worker *w)
     /* seq_cst: everyone has set its bit and found nothing since. Read behind
      * that: when the entry has returned, the monitor is about to cancel. */
     weft__fence(SEQ_CST);
+    before = switches();
     return weft__load(&weft__sched.idle, SEQ_CST) == weft__sched.count &&
            !weft__find_any(w) && weft__sched_live() != 0 &&
            !weft__load(&weft__sched.entry_done, ACQUIRE) &&
+           outside() == 0 && switches() == before &&
            weft__load(&weft__sched.pending, SEQ_CST) == pending;
 }

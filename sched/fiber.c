@@ -5,6 +5,7 @@
 #include "sched/fatal.h"
 #include "sched/lock.h"
 #include "sched/os.h"
+#include "sched/timer.h"
 
 _Static_assert(sizeof(struct weft__fiber) == 64, "one cache line");
 _Static_assert(sizeof(struct weft__fiber_cold) == 128, "two cache lines");
@@ -17,6 +18,7 @@ enum {
 
 struct weft__fiber *weft__fiber_lines;
 struct weft__fiber_cold *weft__fiber_colds;
+uint32_t *weft__fiber_timer_places;
 
 /* Free records on their way between workers, and those never made yet. */
 static struct {
@@ -28,17 +30,19 @@ static struct {
     uint32_t count;
 } pool = { .lock = WEFT__LOCK_INIT(WEFT__RANK_POOL) };
 
-/* Three mappings for as many records as there is address space for. */
+/* Four mappings for as many records as there is address space for. */
 static int pool_map(void)
 {
     for (size_t n = (size_t)WEFT__FIBER_MAX + 1; n >= GROW_MAX; n /= 2) {
         void *lines = weft__os_map(n * sizeof(struct weft__fiber));
         void *colds = weft__os_map(n * sizeof(struct weft__fiber_cold));
         void *list = weft__os_map(n * sizeof(*pool.list));
+        void *places = weft__os_map(n * sizeof(*weft__fiber_timer_places));
 
-        if (lines && colds && list) {
+        if (lines && colds && list && places) {
             weft__fiber_lines = lines;
             weft__fiber_colds = colds;
+            weft__fiber_timer_places = places;
             pool.list = list;
             pool.max = (uint32_t)n - 1;
             return 0;
@@ -49,6 +53,8 @@ static int pool_map(void)
             weft__os_unmap(colds, n * sizeof(struct weft__fiber_cold));
         if (list)
             weft__os_unmap(list, n * sizeof(*pool.list));
+        if (places)
+            weft__os_unmap(places, n * sizeof(*weft__fiber_timer_places));
     }
     return -ENOMEM;
 }
@@ -84,7 +90,8 @@ uint32_t weft__fiber_made(void)
     return weft__load(&pool.made, ACQUIRE);
 }
 
-/* Make more records, each with a stack reserved. Under the lock. */
+/* Make more records, each with a stack reserved and with room for a timer.
+ * Under the lock. */
 static int pool_grow(void)
 {
     uint32_t made = weft__load(&pool.made, RELAXED); /* ours: the lock */
@@ -100,6 +107,10 @@ static int pool_grow(void)
         n /= 2;
     if (n == 0)
         return -ENOMEM;
+    if (weft__timer_reserve(made + n) != 0) {
+        weft__stack_unreserve(pool.stack_class, n);
+        return -ENOMEM;
+    }
 
     /* The lowest index last, so that it leaves first. The store: who takes a
      * record reads it first, and a page that is read before it is written

@@ -70,6 +70,7 @@ struct weft__fiber_cold {
     weft__ai64 deadline; /* of this wait; WEFT_FOREVER: none */
     struct weft__fiber *in_hand; /* the next of a batch that was claimed */
     weft__au64 shields;          /* how many are open; its own */
+    weft__au64 timer;            /* where its entry stands: see timer.h */
     /* The sanitizers' idea of it. */
     void *tsan;
     void *asan;
@@ -98,6 +99,8 @@ struct weft__record_cache {
 
 extern struct weft__fiber *weft__fiber_lines;
 extern struct weft__fiber_cold *weft__fiber_colds;
+/* Of each record the place of its entry in a heap: see timer.c. */
+extern uint32_t *weft__fiber_timer_places;
 
 /* Map the pool, once a process; and tell which class of stacks records bring
  * with them from now on. -ENOMEM. */

@@ -218,6 +218,9 @@ static struct weft__fiber *find_own(struct weft__worker *w)
 {
     struct weft__fiber *f = NULL;
 
+    if (weft__timer_head(w->timers) <= w->clock)
+        weft__timer_expire(w, w->timers, w->clock);
+
     if (w->turns == 0) {
         w->turns = WEFT__TURNS;
         f = take_injected(w);

@@ -151,7 +151,9 @@ void weft__idle(struct weft__worker *w)
                 weft__deadlock_declare();
         } else {
             weft__count(&w->counters.sleeps, 1);
-            weft__sched.config.poll.sleep(w->poller, INT64_MAX);
+            /* Nobody puts an entry into the heap of one who sleeps. */
+            weft__sched.config.poll.sleep(w->poller,
+                                          weft__timer_head(w->timers));
             w->clock = weft__os_now();
         }
     }

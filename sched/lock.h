@@ -42,7 +42,13 @@ typedef union weft__lock {
 } weft__lock_t;
 
 /* Ranks, in the order of taking. A lock that is zero is a primitive's. */
-enum { WEFT__RANK_PRIMITIVE, WEFT__RANK_POOL, WEFT__RANK_LEAF };
+enum {
+    WEFT__RANK_PRIMITIVE,
+    WEFT__RANK_DESCRIPTOR,
+    WEFT__RANK_HEAP,
+    WEFT__RANK_POOL,
+    WEFT__RANK_LEAF
+};
 
 #define WEFT__LOCK_INIT(r) { .b = { .rank = (r) } }
 

@@ -472,6 +472,30 @@ int64_t weft__os_now(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+void weft__os_sleep_until(int64_t when)
+{
+    struct timespec until = { .tv_sec = when / 1000000000,
+                              .tv_nsec = when % 1000000000 };
+
+#ifdef WEFT_SIM
+    if (SEAM(futex_wait)) {
+        weft__au32 nobody = { 0 };
+        int64_t now;
+
+        while ((now = weft__os_now()) < when)
+            (void)weft__os_futex_wait(&nobody, 0, when - now);
+        return;
+    }
+#endif
+    if (when <= 0)
+        return;
+    /* The error is its answer: errno stays as it was. A signal handler that
+     * ran ends it early. */
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) ==
+           EINTR)
+        ;
+}
+
 /* --- Files and messages -------------------------------------------------- */
 
 char *weft__os_read_file(const char *path)

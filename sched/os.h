@@ -89,6 +89,8 @@ void weft__os_point(const char *what);
 
 /* CLOCK_MONOTONIC, nanoseconds. */
 int64_t weft__os_now(void);
+/* The calling thread sleeps until then, and not less. */
+void weft__os_sleep_until(int64_t when);
 
 /* --- Files and messages -------------------------------------------------- */
 

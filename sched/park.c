@@ -63,9 +63,29 @@ static void park_check(struct weft__fiber *self)
     weft__count(&self->worker->counters.parks, 1);
 }
 
+/* Of the wait that is open; its own, so relaxed. */
+static int64_t park_deadline(const struct weft__fiber *self)
+{
+    return weft__load(&weft__fiber_cold(self)->deadline, RELAXED);
+}
+
+/* A deadline is seen to after OPEN and before the switch: timer.h. */
+static enum weft__cause park_until(struct weft__fiber *self, int64_t deadline)
+{
+    weft__outside_begin(self);
+    weft__timer_arm(self, deadline);
+    weft__switch_away(self, WEFT__LEFT_PARK);
+    weft__outside_end(self);
+    return park_over(self);
+}
+
 enum weft__cause weft__park(struct weft__fiber *self)
 {
+    int64_t deadline = park_deadline(self);
+
     park_check(self);
+    if (deadline != WEFT_FOREVER)
+        return park_until(self, deadline);
     weft__switch_away(self, WEFT__LEFT_PARK);
     return park_over(self);
 }
@@ -75,13 +95,20 @@ enum weft__cause weft__park_join(struct weft__fiber *self,
                                  struct weft__fiber *to)
 {
     struct weft__worker *w = self->worker;
+    int64_t deadline = park_deadline(self);
 
     park_check(self);
+    if (deadline != WEFT_FOREVER) {
+        weft__outside_begin(self);
+        weft__timer_arm(self, deadline);
+    }
     if (!to)
         to = weft__find_local(w);
     w->left_child = child;
     w->left_version = version;
     weft__switch(w, self, to ? to : &w->base, WEFT__LEFT_PARK);
+    if (deadline != WEFT_FOREVER)
+        weft__outside_end(self);
     return park_over(self);
 }
 

@@ -51,6 +51,7 @@ static void workers_join(void)
         weft__os_thread_join(weft__sched.workers[i]->thread);
     for (unsigned i = 0; i < weft__sched.count; i++)
         weft__worker_close(weft__sched.workers[i]);
+    weft__timer_clear(weft__sched.count);
     weft__stack_unreserve(weft__sched.config.stack_class,
                           (size_t)weft__sched.count * WEFT__STACK_SPARE);
     weft__overflow_end();
@@ -90,6 +91,7 @@ static int sched_start(const struct weft__sched_config *config)
     weft__stack_setup(config->guard);
     if ((status = weft__fiber_setup(config->stack_class)) != 0 ||
         (status = weft__inject_setup()) != 0 ||
+        (status = weft__timer_setup(config->workers)) != 0 ||
         (status = workers_make(config->workers)) != 0 ||
         (status = weft__stack_reserve(config->stack_class,
                                       (size_t)config->workers *

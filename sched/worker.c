@@ -16,6 +16,7 @@ int weft__worker_open(struct weft__worker *w, unsigned index)
     w->index = index;
     w->victim = index + 1;
     w->base.worker = w;
+    w->timers = &weft__timer_heaps[index];
     weft__init(&w->base.stack, WEFT__FIBER_BASE | WEFT__STACK_BASE_MASK);
     status = weft__runq_open(&w->runq, weft__sched.config.ring);
     if (status == 0)

@@ -17,6 +17,7 @@
 #include "sched/overflow.h"
 #include "sched/runq.h"
 #include "sched/sched.h"
+#include "sched/timer.h"
 
 /* What became of the context that a worker has just left. */
 enum weft__left {
@@ -45,6 +46,9 @@ struct weft__counters {
     weft__au64 sleeps;
     weft__au64 polls;
     weft__au64 overflows;
+    /* Waits that something outside can end; see weft__outside_begin(). */
+    weft__au64 outside_begun;
+    weft__au64 outside_over;
 };
 
 struct weft__worker {
@@ -65,6 +69,7 @@ struct weft__worker {
     int64_t polled;  /* when this worker's loop was served last */
     struct weft__record_cache records;
     struct weft__stack_cache stacks;
+    struct weft__timer_heap *timers;
     void *tsan; /* the sanitizers' idea of the base context */
     void *tsan_ended;
     void *asan;
@@ -121,6 +126,28 @@ extern struct weft__sched weft__sched;
 static inline void weft__count(weft__au64 *counter, uint64_t n)
 {
     weft__store(counter, weft__load(counter, RELAXED) + n, RELAXED);
+}
+
+/*
+ * A wait of the calling fiber that something outside can end, a deadline or a
+ * descriptor: while there is one the program is not asleep for ever. Counted
+ * up on the worker where it begins and down on the one where it is over, each
+ * by that worker alone; only the sum over all says anything. Around a park.
+ */
+static inline void weft__outside_begin(struct weft__fiber *self)
+{
+    weft__au64 *n = &self->worker->counters.outside_begun;
+
+    /* release: who reads this count sees the switch before it too; pairs with
+     * weft__deadlock_look(). */
+    weft__store(n, weft__load(n, RELAXED) + 1, RELEASE);
+}
+
+static inline void weft__outside_end(struct weft__fiber *self)
+{
+    weft__au64 *n = &self->worker->counters.outside_over;
+
+    weft__store(n, weft__load(n, RELAXED) + 1, RELEASE); /* likewise */
 }
 
 /* The worker that the caller runs on, or NULL. */

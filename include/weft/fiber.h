@@ -187,6 +187,28 @@ WEFT_API weft_fiber_t weft_self(void);
 WEFT_API void weft_yield(void);
 
 /*
+ * Sleep for a while: never for less than `duration`, and on an idle machine
+ * for some microseconds more. A duration of 0 or less only lets others run.
+ *
+ * Blocks:   the calling fiber. A cancellation point. A foreign thread sleeps
+ *           itself.
+ * Returns:  0
+ *           -ECANCELED  the fiber was cancelled, before or meanwhile
+ *           -EDEADLK    `duration` is WEFT_FOREVER and the whole program is
+ *                       asleep
+ */
+WEFT_API int weft_sleep(weft_time_t duration);
+
+/*
+ * Sleep until `when`, a point in time as weft_now() gives it. One that has
+ * passed only lets others run; WEFT_FOREVER sleeps until cancelled.
+ *
+ * Blocks:   as weft_sleep().
+ * Returns:  as weft_sleep().
+ */
+WEFT_API int weft_sleep_until(weft_time_t when);
+
+/*
  * For loops that compute and never wait: costs about a nanosecond, and
  * yields when the fiber has run for 10 ms while the runtime wants its worker.
  *
