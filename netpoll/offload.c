@@ -1,138 +1,159 @@
 #include "netpoll/offload.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
-#include "sched/lock.h"
 #include "sched/os.h"
-#include "sched/park.h"
 #include "sched/sched.h"
+
+#ifdef WEFT_SIM
+#include "sched/seam.h"
+#endif
 
 #define LANE_LINGER ((int64_t)10 * 1000000000)
 
-enum job_state { QUEUED, RUNNING, FINISHED, REFUSED };
-
-struct job {
-    struct job *next;
-    void *(*fn)(void *);
-    void *arg;
-    void *result;
-    struct weft__fiber *fiber;
-    uint64_t gen;
-    int64_t since;
-    enum job_state state;
-};
-
-struct lane_thread {
+struct weft__lane_thread {
+    struct weft__lane *lane;
     weft__os_thread thread;
-    struct lane_thread *next;
+    struct weft__lane_thread *next;
+    bool left; /* the lane was closed while it ran an abandoned job */
 };
 
-/* All but the bell under the lock. */
-static struct {
-    weft__lock_t lock;
-    weft__au32 bell; /* grows with each job and at the end: a futex */
-    unsigned max;
-    unsigned threads;
-    unsigned idle;  /* of these, asleep and not called */
-    unsigned calls; /* made, and not yet heard by one that was idle */
-    unsigned running;
-    unsigned queued;
-    bool closing;
-    struct job *first;
-    struct job *last;
-    struct lane_thread *over; /* ended, to be joined */
-} lane;
+struct weft__lane weft__lanes[WEFT__LANES] = {
+    [WEFT__LANE_USER] = { .name = "weft-lane" },
+    [WEFT__LANE_FILE] = { .name = "weft-file" },
+    [WEFT__LANE_FD] = { .name = "weft-fd" },
+    [WEFT__LANE_RESOLVE] = { .name = "weft-resolve" },
+};
 
-/* --- The threads -------------------------------------------------------------- */
+/* --- Lists of jobs ------------------------------------------------------------ */
 
-static struct job *queue_pop(void)
+static void jobs_push(struct weft__jobs *list, struct weft__job *job)
 {
-    struct job *job = lane.first;
+    job->next = NULL;
+    job->prev = list->last;
+    if (list->last)
+        list->last->next = job;
+    else
+        list->first = job;
+    list->last = job;
+}
+
+static void jobs_remove(struct weft__jobs *list, struct weft__job *job)
+{
+    if (job->prev)
+        job->prev->next = job->next;
+    else
+        list->first = job->next;
+    if (job->next)
+        job->next->prev = job->prev;
+    else
+        list->last = job->prev;
+}
+
+static struct weft__job *queue_pop(struct weft__lane *lane)
+{
+    struct weft__job *job = lane->queue.first;
 
     if (!job)
         return NULL;
-    lane.first = job->next;
-    if (!lane.first)
-        lane.last = NULL;
-    lane.queued--;
+    jobs_remove(&lane->queue, job);
+    lane->queued--;
     return job;
 }
 
-/* A job that was taken off the queue: run it and let its fiber go. */
-static void job_run(struct job *job)
-{
-    struct weft__fiber *fiber = job->fiber;
-    void *result = job->fn(job->arg);
-    bool won;
+/* --- The threads -------------------------------------------------------------- */
 
-    weft__lock_acquire(&lane.lock);
-    job->result = result;
-    job->state = FINISHED;
-    lane.running--;
-    /* Lost: it leaves, and sees FINISHED when it gets the lock. Won or not,
-     * the job is its fiber's from here on. */
-    won = weft__claim(fiber, job->gen, WEFT__CAUSE_OK);
-    weft__lock_release(&lane.lock);
-    if (won)
-        weft__ready(fiber);
+/* A job that was taken off the queue: run it and let its fiber go. The lock is
+ * held, before and after. */
+static void job_run(struct weft__lane_thread *me, struct weft__job *job)
+{
+    struct weft__lane *lane = me->lane;
+    void *result;
+    bool won = false;
+
+    job->state = WEFT__JOB_RUNNING;
+    job->thread = me;
+    jobs_push(&lane->run, job);
+    lane->running++;
+    lane->begun++;
+    weft__lock_release(&lane->lock);
+    result = job->fn(job->arg);
+    weft__lock_acquire(&lane->lock);
+
+    if (!me->left) {
+        jobs_remove(&lane->run, job);
+        lane->running--;
+    }
+    if (job->state == WEFT__JOB_ABANDONED) {
+        weft__lock_release(&lane->lock);
+        job->drop(job);
+    } else {
+        struct weft__fiber *fiber = job->fiber;
+
+        job->result = result;
+        job->state = WEFT__JOB_FINISHED;
+        /* Lost: its wait was ended, and its fiber sees FINISHED when it gets
+         * the lock. Won or not, the job is its fiber's from here on. */
+        won = weft__claim(fiber, job->gen, WEFT__CAUSE_OK);
+        weft__lock_release(&lane->lock);
+        if (won)
+            weft__ready(fiber);
+    }
+    weft__lock_acquire(&lane->lock);
 }
 
 /* Sleep until a job comes: false after ten seconds without one, or at the
  * end. The lock is held, before and after. */
-static bool lane_wait(void)
+static bool lane_wait(struct weft__lane *lane)
 {
     int status = 0;
 
-    lane.idle++;
-    while (lane.calls == 0 && !lane.closing && status != -ETIMEDOUT) {
+    lane->idle++;
+    while (lane->calls == 0 && !lane->closing && status != -ETIMEDOUT) {
         /* relaxed: written under the lock. */
-        uint32_t bell = weft__load(&lane.bell, RELAXED);
+        uint32_t bell = weft__load(&lane->bell, RELAXED);
 
-        weft__lock_release(&lane.lock);
-        status = weft__os_futex_wait(&lane.bell, bell, LANE_LINGER);
-        weft__lock_acquire(&lane.lock);
+        weft__lock_release(&lane->lock);
+        status = weft__os_futex_wait(&lane->bell, bell, LANE_LINGER);
+        weft__lock_acquire(&lane->lock);
     }
-    if (lane.calls > 0) {
-        lane.calls--;
+    if (lane->calls > 0) {
+        lane->calls--;
         return true;
     }
-    lane.idle--;
+    lane->idle--;
     return false;
 }
 
 static void *lane_main(void *arg)
 {
-    struct lane_thread *me = arg;
-    struct job *job;
+    struct weft__lane_thread *me = arg;
+    struct weft__lane *lane = me->lane;
+    struct weft__job *job;
 
     weft__lane_thread_begin();
-    weft__lock_acquire(&lane.lock);
+    weft__lock_acquire(&lane->lock);
     for (;;) {
-        while ((job = queue_pop())) {
-            job->state = RUNNING;
-            lane.running++;
-            weft__lock_release(&lane.lock);
-            job_run(job);
-            weft__lock_acquire(&lane.lock);
-        }
-        if (!lane_wait() && !lane.first)
+        while (!me->left && (job = queue_pop(lane)))
+            job_run(me, job);
+        if (me->left || (!lane_wait(lane) && !lane->queue.first))
             break;
     }
-    lane.threads--;
-    me->next = lane.over;
-    lane.over = me;
-    weft__lock_release(&lane.lock);
+    if (!me->left)
+        lane->threads--;
+    me->next = lane->over;
+    lane->over = me;
+    weft__lock_release(&lane->lock);
     weft__lane_thread_end();
     return NULL;
 }
 
 /* Wait for the threads of a list that have ended. */
-static void threads_join(struct lane_thread *list)
+static void threads_join(struct weft__lane_thread *list)
 {
     while (list) {
-        struct lane_thread *next = list->next;
+        struct weft__lane_thread *next = list->next;
 
         weft__os_thread_join(list->thread);
         free(list);
@@ -143,12 +164,12 @@ static void threads_join(struct lane_thread *list)
 /* There is no thread, and none to be had: nobody would come for the jobs that
  * wait, among them those that found another's thread under way and made none.
  * The lock is held; the batch is let go after it. */
-static void queue_refuse(struct weft__batch *batch)
+static void queue_refuse(struct weft__lane *lane, struct weft__batch *batch)
 {
-    struct job *job;
+    struct weft__job *job;
 
-    while ((job = queue_pop())) {
-        job->state = REFUSED;
+    while ((job = queue_pop(lane))) {
+        job->state = WEFT__JOB_REFUSED;
         if (weft__claim(job->fiber, job->gen, WEFT__CAUSE_RETRY))
             weft__batch_add(batch, job->fiber);
     }
@@ -156,46 +177,79 @@ static void queue_refuse(struct weft__batch *batch)
 
 /* One more thread, already counted. If it cannot be had and there is no other,
  * all jobs are refused. */
-static void thread_add(void)
+static void thread_add(struct weft__lane *lane)
 {
-    struct lane_thread *one = malloc(sizeof(*one));
+    struct weft__lane_thread *one = malloc(sizeof(*one));
     struct weft__batch batch = { 0 };
-    struct lane_thread *over;
-    bool made = one && weft__os_thread_create(&one->thread, "weft-lane",
-                                              lane_main, one) == 0;
+    struct weft__lane_thread *over;
+    bool made = false;
 
+    if (one) {
+        one->lane = lane;
+        one->left = false;
+        made = weft__os_thread_create(&one->thread, lane->name, lane_main,
+                                      one) == 0;
+    }
     if (!made)
         free(one);
-    weft__lock_acquire(&lane.lock);
-    if (!made && --lane.threads == 0)
-        queue_refuse(&batch);
-    over = lane.over;
-    lane.over = NULL;
-    weft__lock_release(&lane.lock);
+    weft__lock_acquire(&lane->lock);
+    if (!made && --lane->threads == 0)
+        queue_refuse(lane, &batch);
+    over = lane->over;
+    lane->over = NULL;
+    weft__lock_release(&lane->lock);
     weft__batch_ready(&batch);
     threads_join(over);
 }
 
-void weft__lane_open(unsigned max)
+/* --- Open and close ------------------------------------------------------------ */
+
+void weft__lane_open(struct weft__lane *lane, unsigned max)
 {
-    lane.max = max;
-    lane.closing = false;
+    weft__lock_acquire(&lane->lock);
+    lane->max = max;
+    lane->closing = false;
+    lane->begun = 0;
+    weft__lock_release(&lane->lock);
 }
 
-void weft__lane_close(void)
+/* Only abandoned jobs run any more. Their threads are no longer this lane's;
+ * each ends with its job, and is joined by a later close. The lock is held. */
+static void threads_leave(struct weft__lane *lane)
 {
-    struct lane_thread *over;
+    struct weft__job *job, *next;
+
+#ifdef WEFT_SIM
+    /* A simulated world is not over before all that happens in it is. */
+    if (weft__seam != NULL)
+        return;
+#endif
+    for (job = lane->run.first; job; job = next) {
+        next = job->next;
+        if (job->state != WEFT__JOB_ABANDONED)
+            continue;
+        jobs_remove(&lane->run, job);
+        lane->running--;
+        lane->threads--;
+        job->thread->left = true;
+    }
+}
+
+void weft__lane_close(struct weft__lane *lane)
+{
+    struct weft__lane_thread *over;
     bool more;
 
     do {
-        weft__lock_acquire(&lane.lock);
-        lane.closing = true;
-        weft__fetch_add(&lane.bell, 1, RELEASE);
-        more = lane.threads > 0;
-        over = lane.over;
-        lane.over = NULL;
-        weft__lock_release(&lane.lock);
-        weft__os_futex_wake(&lane.bell, INT32_MAX);
+        weft__lock_acquire(&lane->lock);
+        lane->closing = true;
+        weft__fetch_add(&lane->bell, 1, RELEASE);
+        threads_leave(lane);
+        more = lane->threads > 0;
+        over = lane->over;
+        lane->over = NULL;
+        weft__lock_release(&lane->lock);
+        weft__os_futex_wake(&lane->bell, INT32_MAX);
         threads_join(over);
         if (more)
             weft__os_thread_yield();
@@ -204,97 +258,122 @@ void weft__lane_close(void)
 
 /* --- The fibers --------------------------------------------------------------- */
 
-static void queue_remove(struct job *job)
-{
-    struct job **link = &lane.first;
-    struct job *before = NULL;
-
-    while (*link != job) {
-        before = *link;
-        link = &before->next;
-    }
-    *link = job->next;
-    if (lane.last == job)
-        lane.last = before;
-    lane.queued--;
-}
-
 /* Append a job; true: the lane needs one more thread for it. The lock is
  * held. */
-static bool queue_push(struct job *job, bool *ring)
+static bool queue_push(struct weft__lane *lane, struct weft__job *job,
+                       bool *ring)
 {
-    job->next = NULL;
-    if (lane.last)
-        lane.last->next = job;
-    else
-        lane.first = job;
-    lane.last = job;
-    lane.queued++;
-    *ring = lane.idle > 0;
+    jobs_push(&lane->queue, job);
+    lane->queued++;
+    *ring = lane->idle > 0;
     if (*ring) {
-        lane.idle--;
-        lane.calls++;
-        weft__fetch_add(&lane.bell, 1, RELEASE);
+        lane->idle--;
+        lane->calls++;
+        weft__fetch_add(&lane->bell, 1, RELEASE);
         return false;
     }
-    if (lane.threads >= lane.max)
+    if (lane->threads >= lane->max)
         return false;
-    lane.threads++;
+    lane->threads++;
     return true;
 }
 
-/* The wait was ended by a cancel or its deadline: take the job back, or, if it
- * has begun, wait for its end. */
-static int job_leave(struct job *job, enum weft__cause cause, void **result)
+static int job_code(const struct weft__job *job)
 {
-    weft__lock_acquire(&lane.lock);
-    if (job->state == QUEUED || job->state == REFUSED) {
-        if (job->state == QUEUED)
-            queue_remove(job);
-        weft__lock_release(&lane.lock);
-        return weft__cause_code(cause);
-    }
-    if (job->state == RUNNING) {
+    if (job->cause == WEFT__CAUSE_RETRY)
+        return -EAGAIN; /* refused */
+    if (job->cause == WEFT__CAUSE_CLOSED)
+        return -EBADF;
+    return weft__cause_code(job->cause);
+}
+
+/* It will not run, or no longer matters. */
+static int job_drop(struct weft__job *job, int code)
+{
+    if (job->drop)
+        job->drop(job);
+    return code;
+}
+
+/* The wait ended before the job: take the job back, leave it alone, or wait
+ * for its end. 0: it ran. */
+static int job_left(struct weft__lane *lane, struct weft__job *job)
+{
+    int code = job_code(job);
+    bool leave = job->drop;
+    enum weft__job_state was;
+
+    weft__lock_acquire(&lane->lock);
+    was = job->state;
+    if (was == WEFT__JOB_QUEUED) {
+        jobs_remove(&lane->queue, job);
+        lane->queued--;
+    } else if (was == WEFT__JOB_RUNNING && leave) {
+        job->state = WEFT__JOB_ABANDONED;
+    } else if (was == WEFT__JOB_RUNNING) {
+        job->awaited = true;
         job->gen = weft__park_open(job->fiber, WEFT__WAKE_NO_CANCEL,
-                                   "blocking call", job);
-        weft__lock_release(&lane.lock);
-        weft__park(job->fiber);
-    } else {
-        weft__lock_release(&lane.lock);
+                                   job->what, job);
     }
-    if (result)
-        *result = job->result;
+    weft__lock_release(&lane->lock);
+
+    if (was == WEFT__JOB_FINISHED)
+        return 0;
+    if (was != WEFT__JOB_RUNNING)
+        return job_drop(job, code);
+    if (leave)
+        return code; /* the job is the thread's, or gone */
+    if (job->stop)
+        job->stop(job->arg);
+    weft__park(job->fiber);
     return 0;
 }
 
-int weft__lane_run(struct weft__fiber *self, void *(*fn)(void *), void *arg,
-                   void **result, int64_t deadline)
+static bool lane_barred(const struct weft__lane *lane, int fd)
 {
-    struct job job = {
-        .fn = fn, .arg = arg, .fiber = self, .since = weft__os_now()
-    };
-    enum weft__cause cause;
-    int status = 0;
+    for (const struct weft__lane_bar *bar = lane->bars; bar; bar = bar->next) {
+        if (bar->fd == fd)
+            return true;
+    }
+    return false;
+}
+
+/* Hand the job in and wait. */
+static int job_wait(struct weft__lane *lane, struct weft__job *job,
+                    int64_t deadline)
+{
     bool grow, ring;
 
-    weft__pending_add();
-    weft__lock_acquire(&lane.lock);
-    job.gen =
-        weft__park_open_until(self, 0, "blocking call", &job, deadline);
-    grow = queue_push(&job, &ring);
-    weft__lock_release(&lane.lock);
+    weft__lock_acquire(&lane->lock);
+    if (job->fd >= 0 && lane_barred(lane, job->fd)) {
+        weft__lock_release(&lane->lock);
+        job->cause = WEFT__CAUSE_CLOSED;
+        return job_drop(job, -EBADF);
+    }
+    job->gen = weft__park_open_until(job->fiber, 0, job->what, job, deadline);
+    grow = queue_push(lane, job, &ring);
+    weft__lock_release(&lane->lock);
     if (ring)
-        weft__os_futex_wake(&lane.bell, 1);
+        weft__os_futex_wake(&lane->bell, 1);
     if (grow)
-        thread_add();
+        thread_add(lane);
 
-    cause = weft__park(self);
-    if (cause == WEFT__CAUSE_RETRY)
-        status = -EAGAIN; /* refused */
-    else if (cause != WEFT__CAUSE_OK)
-        status = job_leave(&job, cause, result);
-    else if (result)
-        *result = job.result;
+    job->cause = weft__park(job->fiber);
+    return job->cause == WEFT__CAUSE_OK ? 0 : job_left(lane, job);
+}
+
+int weft__lane_do(struct weft__lane *lane, struct weft__fiber *self,
+                  struct weft__job *job, int64_t deadline)
+{
+    int status = weft__wait_refused(self, deadline);
+
+    if (status != 0)
+        return job_drop(job, status);
+    job->fiber = self;
+    job->since = weft__os_now();
+    job->state = WEFT__JOB_QUEUED;
+    weft__pending_add();
+    status = job_wait(lane, job, deadline);
     /* Here and not in the lane, which would come too late: the fiber may run,
      * and the last worker lie down, before the thread that let it go has told
      * that its job is over; then no one would look for a deadlock again. */
@@ -302,12 +381,69 @@ int weft__lane_run(struct weft__fiber *self, void *(*fn)(void *), void *arg,
     return status;
 }
 
-void weft__lane_stats(struct weft__lane_stats *out)
+int weft__lane_run(struct weft__lane *lane, struct weft__fiber *self,
+                   void *(*fn)(void *), void *arg, void **result,
+                   int64_t deadline)
 {
-    weft__lock_acquire(&lane.lock);
-    out->threads = lane.threads;
-    out->queued = lane.queued;
-    out->running = lane.running;
-    out->age = lane.first ? weft__os_now() - lane.first->since : 0;
-    weft__lock_release(&lane.lock);
+    struct weft__job job = {
+        .fn = fn, .arg = arg, .what = "blocking call", .fd = -1
+    };
+    int status = weft__lane_do(lane, self, &job, deadline);
+
+    if (status == 0 && result)
+        *result = job.result;
+    return status;
+}
+
+/* --- Descriptors that are closed ------------------------------------------------- */
+
+static void jobs_end(struct weft__jobs *list, int fd,
+                     struct weft__batch *batch)
+{
+    for (struct weft__job *job = list->first; job; job = job->next) {
+        if (job->fd == fd && !job->awaited &&
+            job->state != WEFT__JOB_ABANDONED &&
+            weft__claim(job->fiber, job->gen, WEFT__CAUSE_CLOSED))
+            weft__batch_add(batch, job->fiber);
+    }
+}
+
+void weft__lane_bar(struct weft__lane *lane, struct weft__lane_bar *bar,
+                    int fd)
+{
+    struct weft__batch batch = { 0 };
+
+    bar->fd = fd;
+    weft__lock_acquire(&lane->lock);
+    bar->next = lane->bars;
+    lane->bars = bar;
+    jobs_end(&lane->queue, fd, &batch);
+    jobs_end(&lane->run, fd, &batch);
+    weft__lock_release(&lane->lock);
+    weft__batch_ready(&batch);
+}
+
+void weft__lane_unbar(struct weft__lane *lane, struct weft__lane_bar *bar)
+{
+    struct weft__lane_bar **link = &lane->bars;
+
+    weft__lock_acquire(&lane->lock);
+    while (*link != bar)
+        link = &(*link)->next;
+    *link = bar->next;
+    weft__lock_release(&lane->lock);
+}
+
+/* --- Looking in --------------------------------------------------------------- */
+
+void weft__lane_stats(struct weft__lane *lane, struct weft__lane_stats *out)
+{
+    weft__lock_acquire(&lane->lock);
+    out->threads = lane->threads;
+    out->queued = lane->queued;
+    out->running = lane->running;
+    out->begun = lane->begun;
+    out->age =
+        lane->queue.first ? weft__os_now() - lane->queue.first->since : 0;
+    weft__lock_release(&lane->lock);
 }

@@ -10,7 +10,6 @@ int weft_blocking_until(void *(*fn)(void *), void *arg, void **result,
                         weft_time_t deadline)
 {
     struct weft__fiber *self = weft__fiber_self();
-    int status;
 
     if (!fn)
         return -EINVAL;
@@ -19,8 +18,8 @@ int weft_blocking_until(void *(*fn)(void *), void *arg, void **result,
     if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
     /* Nothing is at once here: fn runs while its caller waits. */
-    status = weft__wait_refused(self, deadline);
-    return status ? status : weft__lane_run(self, fn, arg, result, deadline);
+    return weft__lane_run(&weft__lanes[WEFT__LANE_USER], self, fn, arg,
+                          result, deadline);
 }
 
 int weft_blocking(void *(*fn)(void *), void *arg, void **result)

@@ -33,6 +33,9 @@ enum {
     DEADLOCK,
     LANE_THREADS,
     GUARD,
+    FILE_THREADS,
+    FD_THREADS,
+    RESOLVE_THREADS,
     SETTINGS
 };
 
@@ -53,6 +56,8 @@ static const char *const guard_words[] = { "auto", "mprotect", "canary" };
 #define STACK_DEFAULT ((uint64_t)64 << 10)
 #define STOP_DEFAULT  ((uint64_t)WEFT_SEC(5))
 #define LANE_DEFAULT  64
+/* Resolvers take turns at the same few servers: more of them bring little. */
+#define RESOLVE_DEFAULT 16
 
 static const struct setting settings[SETTINGS] = {
     [WORKERS] = { "WEFT_WORKERS", "workers", COUNT, 1, WORKERS_MAX, NULL,
@@ -70,6 +75,12 @@ static const struct setting settings[SETTINGS] = {
                        NULL, "a whole number from 1 to 4096" },
     [GUARD] = { "WEFT_GUARD", "guard", CHOICE, 0, 2, guard_words,
                 "auto, mprotect or canary" },
+    [FILE_THREADS] = { "WEFT_FILE_THREADS", "file_threads", COUNT, 1, 4096,
+                       NULL, "a whole number from 1 to 4096" },
+    [FD_THREADS] = { "WEFT_FD_THREADS", "fd_threads", COUNT, 1, 4096, NULL,
+                     "a whole number from 1 to 4096" },
+    [RESOLVE_THREADS] = { "WEFT_RESOLVE_THREADS", "resolve_threads", COUNT, 1,
+                          4096, NULL, "a whole number from 1 to 4096" },
 };
 
 static const struct unit {
@@ -236,6 +247,12 @@ static void config_fill_defaults(uint64_t *value, const bool *set)
         value[STOP_TIMEOUT] = STOP_DEFAULT;
     if (value[LANE_THREADS] == 0)
         value[LANE_THREADS] = LANE_DEFAULT;
+    if (value[FILE_THREADS] == 0)
+        value[FILE_THREADS] = LANE_DEFAULT;
+    if (value[FD_THREADS] == 0)
+        value[FD_THREADS] = LANE_DEFAULT;
+    if (value[RESOLVE_THREADS] == 0)
+        value[RESOLVE_THREADS] = RESOLVE_DEFAULT;
 }
 
 static size_t config_power_of_two(uint64_t size)
@@ -265,6 +282,9 @@ int weft__config_load(weft_config_t *out, const weft_config_t *in)
     value[DEADLOCK] = (uint64_t)(int64_t)config.deadlock;
     value[LANE_THREADS] = config.lane_threads;
     value[GUARD] = (uint64_t)(int64_t)config.guard;
+    value[FILE_THREADS] = config.file_threads;
+    value[FD_THREADS] = config.fd_threads;
+    value[RESOLVE_THREADS] = config.resolve_threads;
 
     /* A field that has no sense is a mistake also where a variable wins over
      * it: else the program would break when the variable is taken away. */
@@ -282,6 +302,9 @@ int weft__config_load(weft_config_t *out, const weft_config_t *in)
     config.deadlock = (int)value[DEADLOCK];
     config.lane_threads = (unsigned)value[LANE_THREADS];
     config.guard = (int)value[GUARD];
+    config.file_threads = (unsigned)value[FILE_THREADS];
+    config.fd_threads = (unsigned)value[FD_THREADS];
+    config.resolve_threads = (unsigned)value[RESOLVE_THREADS];
     *out = config;
     return 0;
 }

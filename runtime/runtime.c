@@ -75,6 +75,32 @@ static void once_init(void)
     pthread_atfork(NULL, NULL, forked);
 }
 
+/* --- The lanes ---------------------------------------------------------------- */
+
+static void lanes_open(const weft_config_t *config)
+{
+    weft__lane_open(&weft__lanes[WEFT__LANE_USER], config->lane_threads);
+    weft__lane_open(&weft__lanes[WEFT__LANE_FILE], config->file_threads);
+    weft__lane_open(&weft__lanes[WEFT__LANE_FD], config->fd_threads);
+    weft__lane_open(&weft__lanes[WEFT__LANE_RESOLVE],
+                    config->resolve_threads);
+}
+
+static void lanes_close(void)
+{
+    for (int i = 0; i < WEFT__LANES; i++)
+        weft__lane_close(&weft__lanes[i]);
+}
+
+static void lane_stats(enum weft__lane_kind kind, weft_lane_stats_t *out)
+{
+    struct weft__lane_stats lane;
+
+    weft__lane_stats(&weft__lanes[kind], &lane);
+    *out = (weft_lane_stats_t){ lane.threads, lane.queued, lane.running,
+                                lane.begun, lane.age };
+}
+
 /* --- weft_run --------------------------------------------------------------- */
 
 /* The one who moves the state to RUNNING starts. */
@@ -93,7 +119,7 @@ static int run_begin(void)
     if (seen != LEFT || !weft__cas(&state, &seen, RUNNING, ACQUIRE, RELAXED))
         return -EBUSY;
     if (weft__sched_finish() == 0) {
-        weft__lane_close();
+        lanes_close();
         return 0;
     }
     weft__store(&state, LEFT, RELEASE);
@@ -114,12 +140,12 @@ static int run(const weft_config_t *config, int (*entry)(void *), void *arg,
     };
     int status;
 
-    weft__lane_open(config->lane_threads);
+    lanes_open(config);
     worker_count = config->workers;
     status = weft__sched_run(&sched, entry, arg, result);
     if (status == -EBUSY)
         return status;
-    weft__lane_close();
+    lanes_close();
     worker_count = 0;
     return status;
 }
@@ -180,7 +206,7 @@ static bool running(void)
 int weft_stats(weft_stats_t *out)
 {
     struct weft__stack_stats stacks;
-    struct weft__lane_stats lane;
+    weft_lane_stats_t lane;
 
     if (!out || out->size != sizeof(*out))
         return -EINVAL;
@@ -196,11 +222,14 @@ int weft_stats(weft_stats_t *out)
     out->stacks = stacks.slots;
     out->stack_bytes = stacks.bytes;
     out->stacks_unguarded = stacks.unguarded;
-    weft__lane_stats(&lane);
+    lane_stats(WEFT__LANE_USER, &lane);
     out->lane_threads = lane.threads;
     out->lane_queued = lane.queued;
     out->lane_running = lane.running;
     out->lane_age = lane.age;
+    lane_stats(WEFT__LANE_FILE, &out->file_lane);
+    lane_stats(WEFT__LANE_FD, &out->fd_lane);
+    lane_stats(WEFT__LANE_RESOLVE, &out->resolve_lane);
     return 0;
 }
 

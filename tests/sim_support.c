@@ -133,9 +133,11 @@ static struct {
 static void caller(void *arg)
 {
     (void)arg;
-    weft__lane_open(SIM_LANES);
+    for (int i = 0; i < WEFT__LANES; i++)
+        weft__lane_open(&weft__lanes[i], SIM_LANES);
     run.status = weft__sched_run(&run.config, run.entry, run.arg, &run.answer);
-    weft__lane_close();
+    for (int i = 0; i < WEFT__LANES; i++)
+        weft__lane_close(&weft__lanes[i]);
 }
 
 static int answered(void *arg)

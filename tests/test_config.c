@@ -17,6 +17,7 @@
 static const char *const variables[] = {
     "WEFT_WORKERS",  "WEFT_STACK_SIZE",   "WEFT_STOP_TIMEOUT",
     "WEFT_DEADLOCK", "WEFT_LANE_THREADS", "WEFT_GUARD",
+    "WEFT_FILE_THREADS", "WEFT_FD_THREADS", "WEFT_RESOLVE_THREADS",
     "WEFT_SEED",
 };
 #define VARIABLES (sizeof(variables) / sizeof(variables[0]))
@@ -87,6 +88,9 @@ START_TEST(nothing_said_gives_the_defaults)
         ck_assert_int_eq(out.deadlock, WEFT_DEADLOCK_AUTO);
         ck_assert_uint_eq(out.lane_threads, 64);
         ck_assert_int_eq(out.guard, WEFT_GUARD_AUTO);
+        ck_assert_uint_eq(out.file_threads, 64);
+        ck_assert_uint_eq(out.fd_threads, 64);
+        ck_assert_uint_eq(out.resolve_threads, 16);
     }
 }
 END_TEST
@@ -102,6 +106,9 @@ START_TEST(the_programs_fields_are_taken)
     in.deadlock = WEFT_DEADLOCK_NEVER;
     in.lane_threads = 3;
     in.guard = WEFT_GUARD_CANARY;
+    in.file_threads = 5;
+    in.fd_threads = 6;
+    in.resolve_threads = 7;
     out = loaded(&in);
     ck_assert_uint_eq(out.workers, 7);
     ck_assert_uint_eq(out.stack_size, 128 << 10);
@@ -109,6 +116,9 @@ START_TEST(the_programs_fields_are_taken)
     ck_assert_int_eq(out.deadlock, WEFT_DEADLOCK_NEVER);
     ck_assert_uint_eq(out.lane_threads, 3);
     ck_assert_int_eq(out.guard, WEFT_GUARD_CANARY);
+    ck_assert_uint_eq(out.file_threads, 5);
+    ck_assert_uint_eq(out.fd_threads, 6);
+    ck_assert_uint_eq(out.resolve_threads, 7);
 }
 END_TEST
 
@@ -157,6 +167,9 @@ START_TEST(a_field_out_of_its_range_is_refused_and_named)
     REFUSED(lane_threads, 4097);
     REFUSED(guard, 3);
     REFUSED(guard, -1);
+    REFUSED(file_threads, 4097);
+    REFUSED(fd_threads, 4097);
+    REFUSED(resolve_threads, 4097);
 #undef REFUSED
 }
 END_TEST
@@ -169,6 +182,7 @@ START_TEST(the_edges_of_each_range_are_taken)
     in.stack_size = 16 << 10;
     in.stop_timeout = 1;
     in.lane_threads = 1;
+    in.file_threads = in.fd_threads = in.resolve_threads = 1;
     loaded(&in);
     in.workers = 256;
     in.stack_size = (size_t)1 << 30;
@@ -176,6 +190,7 @@ START_TEST(the_edges_of_each_range_are_taken)
     in.deadlock = 2;
     in.lane_threads = 4096;
     in.guard = 2;
+    in.file_threads = in.fd_threads = in.resolve_threads = 4096;
     loaded(&in);
 }
 END_TEST
@@ -231,12 +246,16 @@ START_TEST(a_variable_wins_over_the_program)
     in.deadlock = WEFT_DEADLOCK_NEVER;
     in.lane_threads = 3;
     in.guard = WEFT_GUARD_CANARY;
+    in.file_threads = in.fd_threads = in.resolve_threads = 3;
     setenv("WEFT_WORKERS", "2", 1);
     setenv("WEFT_STACK_SIZE", "32K", 1);
     setenv("WEFT_STOP_TIMEOUT", "200ms", 1);
     setenv("WEFT_DEADLOCK", "always", 1);
     setenv("WEFT_LANE_THREADS", "4", 1);
     setenv("WEFT_GUARD", "mprotect", 1);
+    setenv("WEFT_FILE_THREADS", "5", 1);
+    setenv("WEFT_FD_THREADS", "6", 1);
+    setenv("WEFT_RESOLVE_THREADS", "7", 1);
     out = loaded(&in);
     ck_assert_uint_eq(out.workers, 2);
     ck_assert_uint_eq(out.stack_size, 32 << 10);
@@ -244,6 +263,9 @@ START_TEST(a_variable_wins_over_the_program)
     ck_assert_int_eq(out.deadlock, WEFT_DEADLOCK_ALWAYS);
     ck_assert_uint_eq(out.lane_threads, 4);
     ck_assert_int_eq(out.guard, WEFT_GUARD_MPROTECT);
+    ck_assert_uint_eq(out.file_threads, 5);
+    ck_assert_uint_eq(out.fd_threads, 6);
+    ck_assert_uint_eq(out.resolve_threads, 7);
 }
 END_TEST
 

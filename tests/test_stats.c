@@ -89,6 +89,10 @@ WEFT_TEST(a_lane_is_counted)
     ck_assert_uint_eq(stats.lane_threads, 1);
     ck_assert_uint_eq(stats.lane_queued, 0);
     ck_assert_int_eq(stats.lane_age, 0);
+    /* The others are lanes of their own. */
+    ck_assert_uint_eq(stats.file_lane.threads, 0);
+    ck_assert_uint_eq(stats.fd_lane.threads, 0);
+    ck_assert_uint_eq(stats.resolve_lane.begun, 0);
 }
 END_TEST
 

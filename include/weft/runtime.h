@@ -61,9 +61,15 @@ typedef struct weft_config {
     unsigned lane_threads;    /* WEFT_LANE_THREADS: most OS threads that
                                  weft_blocking() uses at once; 64; 1 to 4096 */
     int guard;                /* WEFT_GUARD: auto, mprotect, canary */
+    unsigned file_threads;    /* WEFT_FILE_THREADS: the same for regular
+                                 files; 64; 1 to 4096 */
+    unsigned fd_threads;      /* WEFT_FD_THREADS: the same for descriptors in
+                                 blocking mode; 64; 1 to 4096 */
+    unsigned resolve_threads; /* WEFT_RESOLVE_THREADS: the same for
+                                 weft_getaddrinfo(); 16; 1 to 4096 */
 } weft_config_t;
 
-#define WEFT_CONFIG_INIT { sizeof(weft_config_t), 0, 0, 0, 0, 0, 0 }
+#define WEFT_CONFIG_INIT { sizeof(weft_config_t), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /*
  * Start a runtime, run `entry(arg)` as its first fiber, and stop.
@@ -112,6 +118,15 @@ typedef struct weft_worker_stats {
     uint64_t overflows; /* times its queue was full */
 } weft_worker_stats_t;
 
+/* A lane: OS threads for one kind of code that blocks. */
+typedef struct weft_lane_stats {
+    uint64_t threads; /* OS threads it has now */
+    uint64_t queued;  /* jobs that wait for one */
+    uint64_t running;
+    uint64_t begun;   /* jobs that have begun since the start */
+    weft_time_t age;  /* ns the oldest queued job has waited */
+} weft_lane_stats_t;
+
 typedef struct weft_stats {
     size_t size;                /* set by the caller: sizeof(weft_stats_t) */
     unsigned workers;
@@ -125,6 +140,9 @@ typedef struct weft_stats {
     uint64_t lane_queued;       /* its jobs that wait for a thread */
     uint64_t lane_running;
     weft_time_t lane_age;       /* ns the oldest queued job has waited */
+    weft_lane_stats_t file_lane;    /* regular files */
+    weft_lane_stats_t fd_lane;      /* descriptors in blocking mode */
+    weft_lane_stats_t resolve_lane; /* weft_getaddrinfo() */
 } weft_stats_t;
 
 /*
