@@ -345,6 +345,9 @@ START_TEST(a_variable_that_has_no_sense_is_refused_and_named)
             "99999999999999999999" } },
         { "WEFT_DEADLOCK", { "", "0", "Auto", "alway", "always ", "yes" } },
         { "WEFT_LANE_THREADS", { "", "0", "4097", "-1", "many" } },
+        { "WEFT_FILE_THREADS", { "", "0", "4097", "-1", "many" } },
+        { "WEFT_FD_THREADS", { "", "0", "4097", "-1", "many" } },
+        { "WEFT_RESOLVE_THREADS", { "", "0", "4097", "-1", "many" } },
         { "WEFT_GUARD", { "", "1", "none", "madvise", "canary," } },
     };
 
