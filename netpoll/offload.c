@@ -338,17 +338,31 @@ static bool lane_barred(const struct weft__lane *lane, int fd)
     return false;
 }
 
+/* Why this job may not be handed in; 0: it may. */
+static int lane_refuses(const struct weft__lane *lane,
+                        const struct weft__job *job)
+{
+    if (job->fd >= 0 && lane_barred(lane, job->fd))
+        return -EBADF;
+    /* A thread that has done its job and not yet lain down is free too. */
+    if (job->eager && lane->threads >= lane->max &&
+        lane->threads - lane->running <= lane->queued)
+        return -EAGAIN;
+    return 0;
+}
+
 /* Hand the job in and wait. */
 static int job_wait(struct weft__lane *lane, struct weft__job *job,
                     int64_t deadline)
 {
     bool grow, ring;
+    int status;
 
     weft__lock_acquire(&lane->lock);
-    if (job->fd >= 0 && lane_barred(lane, job->fd)) {
+    status = lane_refuses(lane, job);
+    if (status != 0) {
         weft__lock_release(&lane->lock);
-        job->cause = WEFT__CAUSE_CLOSED;
-        return job_drop(job, -EBADF);
+        return job_drop(job, status);
     }
     job->gen = weft__park_open_until(job->fiber, 0, job->what, job, deadline);
     grow = queue_push(lane, job, &ring);

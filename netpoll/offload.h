@@ -48,6 +48,7 @@ struct weft__job {
     int fd;                         /* the descriptor it works on, or -1 */
     void (*stop)(void *arg);        /* or NULL; by its fiber, at most once */
     void (*drop)(struct weft__job *job); /* or NULL: not to be abandoned */
+    bool eager; /* if it would be queued: -EAGAIN */
 
     void *result;           /* what fn returned */
     enum weft__cause cause; /* why the wait ended; OK: the job did */

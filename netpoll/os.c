@@ -1,8 +1,10 @@
 #include "netpoll/os.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,4 +89,71 @@ void weft__fd_close(int fd)
     /* Linux frees the number whatever the answer is. */
     (void)close(fd);
     errno = saved;
+}
+
+/* --- Reading and writing ---------------------------------------------------- */
+
+ssize_t weft__fd_rw(int fd, bool write, const struct iovec *iov, int n)
+{
+    int saved = errno;
+    ssize_t done;
+
+    do {
+        done = write ? writev(fd, iov, n) : readv(fd, iov, n);
+    } while (done < 0 && errno == EINTR);
+    if (done < 0)
+        done = -errno;
+    errno = saved;
+    return done;
+}
+
+ssize_t weft__fd_rw_nowait(int fd, bool write, const struct iovec *iov, int n)
+{
+    int saved = errno;
+    ssize_t done;
+
+    do {
+        done = write ? pwritev2(fd, iov, n, -1, RWF_NOWAIT)
+                     : preadv2(fd, iov, n, -1, RWF_NOWAIT);
+    } while (done < 0 && errno == EINTR);
+    if (done < 0)
+        done = errno == ENOSYS ? -EOPNOTSUPP : -errno;
+    errno = saved;
+    return done;
+}
+
+bool weft__fd_is_dir(int fd)
+{
+    int saved = errno;
+    struct stat st;
+    bool dir = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+
+    errno = saved;
+    return dir;
+}
+
+void weft__sigpipe_hide(struct weft__sigpipe *saved)
+{
+    sigset_t pipe, pending;
+
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigemptyset(&pending);
+    sigpending(&pending);
+    saved->pending = sigismember(&pending, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &pipe, &saved->mask);
+}
+
+void weft__sigpipe_show(const struct weft__sigpipe *saved, bool broken)
+{
+    static const struct timespec none = { 0, 0 };
+    int errno_before = errno;
+    sigset_t pipe;
+
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    if (broken && !saved->pending)
+        (void)sigtimedwait(&pipe, NULL, &none);
+    pthread_sigmask(SIG_SETMASK, &saved->mask, NULL);
+    errno = errno_before;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "netpoll/blocking.h"
 #include "netpoll/offload.h"
 #include "netpoll/poller.h"
 #include "runtime/config.h"
@@ -90,6 +91,7 @@ static void lanes_close(void)
 {
     for (int i = 0; i < WEFT__LANES; i++)
         weft__lane_close(&weft__lanes[i]);
+    weft__blocking_shut();
 }
 
 static void lane_stats(enum weft__lane_kind kind, weft_lane_stats_t *out)

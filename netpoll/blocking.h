@@ -1,0 +1,74 @@
+/*
+ * Descriptors in blocking mode: 0 to 2, terminals, pipes that were inherited.
+ *
+ * Their mode belongs to the open file, which other processes share, so it
+ * stays as it is. Where the kernel promises not to wait (RWF_NOWAIT: pipes,
+ * since Linux 6.4) a call is tried at once; else a thread of the descriptors'
+ * lane waits with poll(2), on the descriptor and on an eventfd by which it is
+ * called off, and then makes one call.
+ *
+ * Whoever ends the wait early and the thread that is about to read meet in
+ * one word:
+ *
+ *     POLLING -> BUSY -> POLLING        by the thread, around each call
+ *     any -> any | STOP                 by who ends the wait
+ *
+ * The thread makes no call once STOP is set, and who sets it while BUSY waits
+ * for that call's outcome. So a call that answers -ECANCELED or -ETIMEDOUT
+ * took no byte, and one that took any answers how many.
+ *
+ * What poll(2) says may be out of date: another process may read first. Then
+ * a call of the thread blocks it, where RWF_NOWAIT is unknown, and with it the
+ * one fiber that waits for it; no other. It writes no more at a time than what
+ * a pipe or terminal that is writable has room for.
+ *
+ * A write goes on until all is written, as in a program without weft, or until
+ * it is called off: then it answers how much was.
+ */
+#ifndef WEFT_NETPOLL_BLOCKING_H
+#define WEFT_NETPOLL_BLOCKING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "netpoll/offload.h"
+
+struct weft__fiber;
+
+/*
+ * Read or write. `self` is NULL on a thread that runs no fiber, which waits
+ * itself. The look at the cancel on entry is the caller's.
+ *
+ * Returns the count; -EBADF: weft__blocking_close_begin() ended the wait;
+ * -ECANCELED, -ETIMEDOUT, or -EAGAIN with WEFT_NOW: nothing was read or
+ * written; -EAGAIN also when there is no thread; -EMFILE, -ENFILE, -ENOMEM: no
+ * eventfd; or what the kernel says.
+ */
+ssize_t weft__blocking_rw(struct weft__fiber *self, int fd, bool write,
+                          const struct iovec *iov, int n, int64_t deadline);
+
+/* Wait for readiness, and take nothing: the revents of poll(2), or as above. */
+int weft__blocking_wait(struct weft__fiber *self, int fd, short events,
+                        int64_t deadline);
+
+/*
+ * From begin to end, waits on this descriptor end with -EBADF: those that are
+ * under way, and those that come. For files too (file.h). In between the
+ * closer waits until no call uses the number any more. Of each wait that was
+ * under way the last system call is over when its call returns. `c` is the
+ * closer's.
+ */
+struct weft__blocking_close {
+    struct weft__lane_bar fd;
+    struct weft__lane_bar file;
+    struct weft__lane_bar guests;
+};
+void weft__blocking_close_begin(struct weft__blocking_close *c, int fd);
+void weft__blocking_close_end(struct weft__blocking_close *c);
+
+/* Close the eventfds that are kept for the next wait: at the end of a run. */
+void weft__blocking_shut(void);
+
+#endif
