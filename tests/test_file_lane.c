@@ -303,7 +303,7 @@ static void end_queued(int how)
     wait_for_jobs(WEFT__LANE_FILE, 1, 1);
     wait_until_parked(f);
     if (how == 0)
-        ck_assert(cancel(f));
+        ck_assert_int_eq(weft_cancel(f), 0);
     else if (how == 1)
         ck_assert(expire(f));
     else

@@ -183,7 +183,7 @@ static struct weft__lane_bar bar;
 static void end_wait(enum how how, weft_fiber_t f)
 {
     if (how == CANCEL)
-        ck_assert(cancel(f));
+        ck_assert_int_eq(weft_cancel(f), 0);
     else if (how == EXPIRE)
         ck_assert(expire(f));
     else
@@ -237,7 +237,7 @@ static void running_ends(int how)
         weft_yield();
     wait_until_parked(f);
     ck_assert(!expire(f));
-    (void)cancel(f);
+    (void)weft_cancel(f);
     ck_assert(is_state(f, "parked"));
     ck_assert_uint_eq(weft__load(&ended, RELAXED), 0);
     open_gate();
@@ -470,7 +470,7 @@ static void leave_some(int i)
     wait_for_jobs(WEFT__LANE_FD, LEFT, 0);
     for (int n = 0; n < LEFT; n++) {
         wait_until_parked(f[n]);
-        ck_assert(cancel(f[n]));
+        ck_assert_int_eq(weft_cancel(f[n]), 0);
         ck_assert_int_eq(join_code(f[n]), -ECANCELED);
     }
 }
@@ -502,7 +502,7 @@ static void *cancel_soon(void *arg)
 {
     weft_fiber_t f = *(weft_fiber_t *)arg;
 
-    (void)cancel(f);
+    (void)weft_cancel(f);
     return NULL;
 }
 
