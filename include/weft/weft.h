@@ -12,6 +12,7 @@
 #include <weft/mutex.h>
 #include <weft/queue.h>
 #include <weft/runtime.h>
+#include <weft/sem.h>
 #include <weft/sim.h>
 #include <weft/time.h>
 #include <weft/waitgroup.h>
