@@ -20,6 +20,7 @@
 
 #include <errno.h>
 
+#include "runtime/mutex.h"
 #include "sched/fatal.h"
 #include "sched/os.h"
 #include "sched/sched.h"
@@ -46,6 +47,13 @@ _Static_assert(sizeof(struct mutex) == sizeof(weft_mutex_t), "16 bytes");
 static struct mutex *mutex_of(weft_mutex_t *m)
 {
     return (struct mutex *)(void *)m;
+}
+
+bool weft__mutex_held(weft_mutex_t *mutex, const struct weft__fiber *self)
+{
+    /* relaxed: only the owner writes its own index there, or takes it out. */
+    return (weft__load(&mutex_of(mutex)->word, RELAXED) & MUTEX_OWNER) ==
+           weft__fiber_index(self);
 }
 
 /* Take it if it is free, whoever waits. */

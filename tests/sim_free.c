@@ -23,6 +23,11 @@ enum { RUNS = 1500, RING = 4 };
 static struct {
     weft_mutex_t mutex;
     weft_waitgroup_t group;
+    weft_sem_t sem;
+    struct {
+        weft_mutex_t m;
+        weft_cond_t c;
+    } guarded;
 } object;
 
 static weft__au32 out; /* users who are through with it */
@@ -216,6 +221,113 @@ START_TEST(a_wait_group_is_freed_by_the_last_waiter)
 }
 END_TEST
 
+/* --- Semaphore ------------------------------------------------------------------------- */
+
+static void *give_permits(void *arg)
+{
+    sim_expect(weft_sem_release(&object.sem, 1) == 0);
+    return arg;
+}
+
+/* All that is given; by trying, or by a wait that may find them there. */
+static void *take_permits(void *arg)
+{
+    bool try = *(bool *)arg;
+
+    if (try) {
+        while (weft_sem_acquire_try(&object.sem, 2) == -EAGAIN)
+            weft_yield();
+    } else {
+        sim_expect(weft_sem_acquire_until(&object.sem, 2, WEFT_FOREVER) == 0);
+    }
+    through(1);
+    return NULL;
+}
+
+static int free_a_semaphore(void *arg)
+{
+    weft_fiber_t g[2], w;
+
+    for (int round = 0; round < 2; round++) {
+        fresh();
+        for (int i = 0; i < 2; i++)
+            sim_expect(weft_spawn(&g[i], give_permits, NULL) == 0);
+        sim_expect(weft_spawn(&w, take_permits, arg) == 0);
+        weft_yield();
+        for (int i = 0; i < 2; i++)
+            sim_expect(weft_join(g[i], NULL) == 0);
+        sim_expect(weft_join(w, NULL) == 0);
+        intact();
+    }
+    return sim_did();
+}
+
+START_TEST(a_semaphore_is_freed_by_the_one_that_got_its_permits)
+{
+    bool try = _i != 0;
+    struct sim_met m;
+
+    watch();
+    ck_assert_int_eq(sim_runs("free/sem", 2, RING, RUNS, free_a_semaphore,
+                              &try, &m), RUNS);
+}
+END_TEST
+
+/* --- Condition ------------------------------------------------------------------------- */
+
+static int told;
+
+static void *wait_to_be_told(void *arg)
+{
+    sim_expect(weft_mutex_lock(&object.guarded.m) == 0);
+    told++;
+    sim_expect(weft_cond_wait(&object.guarded.c, &object.guarded.m) == 0);
+    sim_expect(weft_mutex_unlock(&object.guarded.m) == 0);
+    through((uint32_t)waiting);
+    return arg;
+}
+
+/* The signal comes when all wait, without the mutex: so the call that wakes
+ * the last one is the only one that could still be at work. */
+static int free_a_condition(void *arg)
+{
+    weft_fiber_t w[2];
+    int n;
+
+    waiting = *(int *)arg;
+    for (int round = 0; round < 2; round++) {
+        fresh();
+        told = 0;
+        for (int i = 0; i < waiting; i++)
+            sim_expect(weft_spawn(&w[i], wait_to_be_told, NULL) == 0);
+        do {
+            weft_yield();
+            sim_expect(weft_mutex_lock(&object.guarded.m) == 0);
+            n = told;
+            sim_expect(weft_mutex_unlock(&object.guarded.m) == 0);
+        } while (n < waiting);
+        if (waiting == 1)
+            sim_expect(weft_cond_signal(&object.guarded.c) == 0);
+        else
+            sim_expect(weft_cond_broadcast(&object.guarded.c) == 0);
+        for (int i = 0; i < waiting; i++)
+            sim_expect(weft_join(w[i], NULL) == 0);
+        intact();
+    }
+    return sim_did();
+}
+
+START_TEST(a_condition_is_freed_by_the_last_it_woke)
+{
+    int n = 1 + _i;
+    struct sim_met m;
+
+    watch();
+    ck_assert_int_eq(sim_runs("free/cond", 2, RING, RUNS, free_a_condition,
+                              &n, &m), RUNS);
+}
+END_TEST
+
 /* --- The watch itself -------------------------------------------------------------------- */
 
 static int touch_late(void *arg)
@@ -246,6 +358,10 @@ int main(void)
     tcase_set_timeout(tc, SIM_SECONDS);
     tcase_add_loop_test(tc, a_mutex_is_freed_by_the_next_owner, 0, 3);
     tcase_add_loop_test(tc, a_wait_group_is_freed_by_the_last_waiter, 0, 2);
+    tcase_add_loop_test(tc,
+                        a_semaphore_is_freed_by_the_one_that_got_its_permits,
+                        0, 2);
+    tcase_add_loop_test(tc, a_condition_is_freed_by_the_last_it_woke, 0, 2);
     tcase_add_test(tc, a_late_touch_is_noticed);
     suite_add_tcase(suite, tc);
     return sim_main(suite);

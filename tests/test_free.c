@@ -92,6 +92,58 @@ static int group_take_try(void *wg)
     return weft_waitgroup_wait_try(wg);
 }
 
+/* --- Semaphore, condition -------------------------------------------------------- */
+
+static void *sem_make(void)
+{
+    return calloc(1, sizeof(weft_sem_t));
+}
+
+static void sem_give(void *sem)
+{
+    must_code(weft_sem_release(sem, 2), 0);
+}
+
+static int sem_take(void *sem)
+{
+    return weft_sem_acquire(sem, 2);
+}
+
+static int sem_take_try(void *sem)
+{
+    return weft_sem_acquire_try(sem, 2);
+}
+
+struct guarded {
+    weft_mutex_t m;
+    weft_cond_t c;
+};
+
+static void *cond_make(void)
+{
+    return calloc(1, sizeof(struct guarded));
+}
+
+static void cond_signal(void *object)
+{
+    must_code(weft_cond_signal(&((struct guarded *)object)->c), 0);
+}
+
+static void cond_broadcast(void *object)
+{
+    must_code(weft_cond_broadcast(&((struct guarded *)object)->c), 0);
+}
+
+static int cond_take(void *object)
+{
+    struct guarded *g = object;
+    int status;
+
+    must_code(weft_mutex_lock(&g->m), 0);
+    status = weft_cond_wait(&g->c, &g->m);
+    return status ? status : weft_mutex_unlock(&g->m);
+}
+
 /* --- Channel -------------------------------------------------------------------- */
 
 static void *chan_make(void)
@@ -287,6 +339,9 @@ static const struct situation situations[] = {
       free },
     { "wait group, waited for", group_make, NULL, group_give, NULL,
       group_take, free },
+    { "release", sem_make, NULL, sem_give, sem_take, sem_take_try, free },
+    { "signal", cond_make, NULL, cond_signal, cond_take, NULL, free },
+    { "broadcast", cond_make, NULL, cond_broadcast, cond_take, NULL, free },
     { "send", chan_make, NULL, chan_send, chan_recv, NULL, chan_destroy },
     { "send to a buffer", chan_make_buffered, NULL, chan_send, chan_recv,
       chan_recv_try, chan_destroy },

@@ -7,6 +7,7 @@
 #include <weft/api.h>
 #include <weft/blocking.h>
 #include <weft/chan.h>
+#include <weft/cond.h>
 #include <weft/error.h>
 #include <weft/fiber.h>
 #include <weft/mutex.h>
