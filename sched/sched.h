@@ -83,6 +83,10 @@ bool weft__on_lane(void);
 void weft__pending_add(void);
 void weft__pending_done(void);
 
+/* Run fn(arg) on the base context of the calling fiber's worker, and go on;
+ * fn must not park. On another thread (self NULL) just runs it. */
+void weft__on_base(struct weft__fiber *self, void (*fn)(void *), void *arg);
+
 /* Let others run. */
 void weft__yield(struct weft__fiber *self);
 

@@ -33,6 +33,37 @@ void weft__worker_close(struct weft__worker *w)
     weft__runq_close(&w->runq);
 }
 
+/* --- Errands ----------------------------------------------------------------- */
+
+/* A fiber wants something done on a stack with room, or under a lock that no
+ * fiber may hold: do it and go back to it. It is RUNNING all the while, and
+ * the right to run it is here. */
+static void errands_run(struct weft__worker *w)
+{
+    while (w->errand) {
+        void (*errand)(void *) = w->errand;
+
+        w->errand = NULL;
+        errand(w->errand_arg);
+        weft__switch(w, &w->base, w->errand_of, WEFT__LEFT_BASE);
+    }
+}
+
+void weft__on_base(struct weft__fiber *self, void (*fn)(void *), void *arg)
+{
+    struct weft__worker *w;
+
+    if (!self) {
+        fn(arg);
+        return;
+    }
+    w = self->worker;
+    w->errand = fn;
+    w->errand_arg = arg;
+    w->errand_of = self;
+    weft__switch(w, self, &w->base, WEFT__LEFT_BASE);
+}
+
 void *weft__worker_main(void *worker)
 {
     struct weft__worker *w = worker;
@@ -47,6 +78,7 @@ void *weft__worker_main(void *worker)
 
         if (f) {
             weft__switch(w, &w->base, f, WEFT__LEFT_BASE);
+            errands_run(w);
             continue;
         }
         /* acquire: pairs with the release of the stop. */

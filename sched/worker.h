@@ -21,7 +21,7 @@
 
 /* What became of the context that a worker has just left. */
 enum weft__left {
-    WEFT__LEFT_BASE,   /* nothing to do */
+    WEFT__LEFT_BASE,   /* nothing to do: a base, or a fiber on an errand */
     WEFT__LEFT_PARK,   /* commit its wait */
     WEFT__LEFT_YIELD,  /* to the back of the queue */
     WEFT__LEFT_END     /* give its stack back */
@@ -62,6 +62,10 @@ struct weft__worker {
     uint64_t left_version;
     uint32_t turns; /* left until the next long look */
     uint32_t straight; /* turns since something left the ring */
+    void (*errand)(void *); /* what the base is to do for a fiber, or NULL */
+    void *errand_arg;
+    struct weft__fiber *errand_of;
+    unsigned io_calls; /* of fibers on descriptors; see runtime/io.c */
     unsigned index;
     unsigned victim; /* where the next round of stealing starts */
     bool spinning;
