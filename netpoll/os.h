@@ -12,6 +12,9 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -49,5 +52,56 @@ struct weft__sigpipe {
 };
 void weft__sigpipe_hide(struct weft__sigpipe *saved);
 void weft__sigpipe_show(const struct weft__sigpipe *saved, bool broken);
+/* --- Descriptors of the program ---------------------------------------------- */
+
+/* Each is the system call it is named for: its result, or a negative code.
+ * Sockets are read and written without waiting, and raise no SIGPIPE;
+ * descriptors that are made are close-on-exec and non-blocking. */
+ssize_t weft__fd_read(int fd, void *buf, size_t n);
+ssize_t weft__fd_recv(int fd, void *buf, size_t n, int flags);
+ssize_t weft__fd_recvfrom(int fd, void *buf, size_t n, int flags,
+                          struct sockaddr *sa, socklen_t *len);
+ssize_t weft__fd_recvmsg(int fd, struct msghdr *msg, int flags);
+ssize_t weft__fd_write(int fd, const void *buf, size_t n);
+ssize_t weft__fd_send(int fd, const void *buf, size_t n, int flags);
+ssize_t weft__fd_sendto(int fd, const void *buf, size_t n, int flags,
+                        const struct sockaddr *sa, socklen_t len);
+ssize_t weft__fd_sendmsg(int fd, const struct msghdr *msg, int flags);
+int weft__fd_accept(int fd, struct sockaddr *sa, socklen_t *len);
+int weft__fd_connect(int fd, const struct sockaddr *sa, socklen_t len);
+int weft__fd_socket(int domain, int type, int protocol);
+int weft__fd_socketpair(int domain, int type, int protocol, int fds[2]);
+int weft__fd_pipe(int fds[2]);
+int weft__fd_shutdown(int fd, int how);
+int weft__fd_bind(int fd, const struct sockaddr *sa, socklen_t len);
+int weft__fd_listen(int fd, int backlog);
+int weft__fd_option(int fd, int level, int name, int value);
+/* The error that waits on a socket, as a negative code, or 0. */
+int weft__fd_error(int fd);
+int weft__fd_close_status(int fd);
+
+/* poll(2) for one, without waiting: its revents. */
+short weft__fd_ask(int fd, short events);
+
+/* Above 0: non-blocking; 0: blocking; or -EBADF. */
+int weft__fd_flags(int fd);
+int weft__fd_nonblocking(int fd, bool on);
+
+enum weft__fd_is {
+    WEFT__FD_IS_NOTHING,
+    WEFT__FD_IS_STREAM, /* TCP, with no protocol above it */
+    WEFT__FD_IS_SOCKET,
+    WEFT__FD_IS_FOLDER,
+    WEFT__FD_IS_FILE, /* a regular file, or a device that epoll refuses */
+    WEFT__FD_IS_OTHER
+};
+enum weft__fd_is weft__fd_what(int fd);
+/* Which file it is. */
+void weft__fd_identity(int fd, uint64_t *device, uint64_t *inode);
+
+/* Add to an epoll set, or arm again, for all events, at each edge; -EEXIST,
+ * -ENOENT, -EPERM, -ENOSPC, -ENOMEM, -EBADF. */
+int weft__fd_epoll_add(int set, int fd);
+int weft__fd_epoll_arm(int set, int fd);
 
 #endif

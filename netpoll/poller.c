@@ -31,6 +31,29 @@
  * A sleep that ends for another reason clears nothing; a wake that came
  * meanwhile ends the next one.
  *
+ * Watching
+ *
+ * A handle belongs to a number on this loop: initialised once, then started
+ * and stopped, and closed with the loop. It is started for everything, once.
+ * libuv watches by level; in its first callback we make that edges, by an
+ * epoll_ctl of our own on the loop's set, and never start it again while it
+ * is watched: so a request costs no call for its registration.
+ *
+ * libuv calls abort when an epoll_ctl of its own fails. So weft__poller_add()
+ * adds the number itself first, and returns what the kernel says; libuv then
+ * meets EEXIST and modifies. Adding one that is ready reports it.
+ *
+ * What starts a handle is done at the next pass, which must come before the
+ * owner sleeps: `started` says so. (Events in between are level events, and
+ * end the sleep.)
+ *
+ * An error event makes libuv stop the handle and call back with EBADF. The
+ * calls fetch the real error; the next wait adds the number again.
+ *
+ * uv_poll_init() makes the descriptor non-blocking. That mode belongs to the
+ * open file, others may share it, and weft does not need it: for a number that
+ * is not weft's it is put back at once.
+ *
  * What libuv 1.44 does without descriptors
  *
  * The first uv_loop_init() of a process opens a pipe for signals and calls
@@ -47,10 +70,22 @@
 #include <uv.h>
 
 #include "netpoll/os.h"
+#include "netpoll/wait.h"
 #include "sched/atomic.h"
 #include "sched/fatal.h"
 #include "sched/lock.h"
 #include "sched/os.h"
+#include "sched/park.h"
+
+enum { WATCH_CHUNK = 256 };
+
+/* A number on a loop. Under the loop's lock. */
+struct watch {
+    uv_poll_t handle;
+    bool known;  /* the handle is initialised */
+    bool active; /* and started */
+    bool edge;   /* and no longer watched by level */
+};
 
 struct weft__poller {
     weft__au32 signalled; /* 1: a write to `event` is due or made */
@@ -61,6 +96,11 @@ struct weft__poller {
     /* Active for ever: without an active handle uv_run() does not poll, and
      * a sleeper whose epoll set is ready would spin. */
     uv_prepare_t anchor;
+    weft__au32 started;   /* 1: a pass is due before the owner sleeps */
+    struct watch **chunks; /* by number; the rest under the lock */
+    unsigned chunk_count;
+    struct weft__batch *batch; /* of the pass under way */
+    int woken;
 };
 
 /* What a loop opens: epoll, two for signals, one for uv_async_t. */
@@ -134,6 +174,7 @@ int weft__poller_open(struct weft__poller **poller)
     if (status != 0)
         goto close_event;
     p->backend = uv_backend_fd(&p->loop);
+    p->loop.data = p;
 
     /* Neither fails with these arguments. */
     WEFT__CHECK(uv_prepare_init(&p->loop, &p->anchor) == 0 &&
@@ -153,14 +194,29 @@ restore_errno:
     return status;
 }
 
-/* The workers have ended: nobody passes, sleeps or wakes any more. */
+/* The workers have ended: nobody passes, sleeps or wakes any more. What was
+ * watched is forgotten; its descriptors are the program's. */
 void weft__poller_close(struct weft__poller *poller)
 {
     int saved = errno;
 
+    for (unsigned i = 0; i < poller->chunk_count; i++) {
+        struct watch *chunk = poller->chunks[i];
+
+        for (int k = 0; chunk && k < WATCH_CHUNK; k++) {
+            if (!chunk[k].known)
+                continue;
+            if (chunk[k].active)
+                weft__wait_orphan(poller, (int)i * WATCH_CHUNK + k);
+            uv_close((uv_handle_t *)&chunk[k].handle, NULL);
+        }
+    }
     uv_close((uv_handle_t *)&poller->anchor, NULL);
-    /* The round in which libuv lets go of the handle. */
+    /* The round in which libuv lets go of the handles. */
     uv_run(&poller->loop, UV_RUN_NOWAIT);
+    for (unsigned i = 0; i < poller->chunk_count; i++)
+        free(poller->chunks[i]);
+    free(poller->chunks);
     WEFT__CHECK(uv_loop_close(&poller->loop) == 0,
                 "a loop is closed while something is registered with it");
     weft__fd_close(poller->event);
@@ -170,16 +226,158 @@ void weft__poller_close(struct weft__poller *poller)
 
 int weft__poller_pass(struct weft__poller *poller)
 {
+    struct weft__batch batch = { 0 };
     int saved = errno;
+    int woken;
 
     if (!weft__lock_try(&poller->lock))
         return 0;
+    poller->batch = &batch;
+    poller->woken = 0;
+    /* relaxed: the owner's own; another's pass does it no harm. */
+    weft__store(&poller->started, 0, RELAXED);
     uv_run(&poller->loop, UV_RUN_NOWAIT);
+    poller->batch = NULL;
+    woken = poller->woken;
     weft__lock_release(&poller->lock);
     errno = saved;
-    /* No fiber waits for a descriptor yet. */
+    weft__batch_ready(&batch);
+    return woken;
+}
+
+/* --- Watching ------------------------------------------------------------------ */
+
+/* The watch of a number, made if need be. NULL: no memory. */
+static struct watch *watch_at(struct weft__poller *p, int fd)
+{
+    unsigned chunk = (unsigned)fd / WATCH_CHUNK;
+
+    if (chunk >= p->chunk_count) {
+        unsigned count = p->chunk_count ? p->chunk_count : 4;
+        struct watch **chunks;
+
+        while (count <= chunk)
+            count *= 2;
+        chunks = realloc(p->chunks, count * sizeof(struct watch *));
+        if (!chunks)
+            return NULL;
+        for (unsigned i = p->chunk_count; i < count; i++)
+            chunks[i] = NULL;
+        p->chunks = chunks;
+        p->chunk_count = count;
+    }
+    if (!p->chunks[chunk])
+        p->chunks[chunk] = calloc(WATCH_CHUNK, sizeof(struct watch));
+    return p->chunks[chunk] ? &p->chunks[chunk][fd % WATCH_CHUNK] : NULL;
+}
+
+static void watch_event(uv_poll_t *handle, int status, int events)
+{
+    struct watch *watch = (struct watch *)handle; /* its first member */
+    struct weft__poller *p = handle->loop->data;
+    int fd = (int)(intptr_t)handle->data;
+    unsigned what = 0;
+
+    if (status < 0) {
+        watch->active = watch->edge = false;
+        what = WEFT__EVENT_ERROR;
+    } else if (!watch->edge) {
+        /* The number may have been closed behind our back: then no event
+         * comes any more, and whoever waits next adds it again. */
+        (void)weft__fd_epoll_arm(p->backend, fd);
+        watch->edge = true;
+    }
+    if (events & UV_READABLE)
+        what |= WEFT__EVENT_IN;
+    if (events & UV_WRITABLE)
+        what |= WEFT__EVENT_OUT;
+    if (events & UV_DISCONNECT)
+        what |= WEFT__EVENT_HANGUP;
+    if (events & UV_PRIORITIZED)
+        what |= WEFT__EVENT_URGENT;
+    p->woken += weft__wait_event(p, fd, what, p->batch);
+}
+
+static int watch_init(struct weft__poller *p, struct watch *watch, int fd,
+                      bool made)
+{
+    int mode = made ? 1 : weft__fd_flags(fd);
+    int status;
+
+    if (mode < 0)
+        return mode;
+    status = uv_poll_init(&p->loop, &watch->handle, fd);
+    if (mode == 0)
+        (void)weft__fd_nonblocking(fd, false);
+    if (status != 0)
+        return status;
+    watch->handle.data = (void *)(intptr_t)fd;
+    watch->known = true;
     return 0;
 }
+
+/* The lock is held. */
+static int watch_start(struct weft__poller *p, int fd, bool made)
+{
+    struct watch *watch = watch_at(p, fd);
+    int status = 0;
+
+    if (!watch)
+        return -ENOMEM;
+    if (!watch->known)
+        status = watch_init(p, watch, fd, made);
+    if (status == 0)
+        status = uv_poll_start(&watch->handle,
+                               UV_READABLE | UV_WRITABLE | UV_DISCONNECT |
+                                   UV_PRIORITIZED,
+                               watch_event);
+    if (status != 0)
+        return status;
+    watch->active = true;
+    watch->edge = false;
+    status = weft__fd_epoll_add(p->backend, fd);
+    if (status == 0 || status == -EEXIST) {
+        weft__store(&p->started, 1, RELAXED);
+        return 0;
+    }
+    uv_poll_stop(&watch->handle);
+    watch->active = false;
+    return status;
+}
+
+int weft__poller_add(struct weft__poller *poller, int fd, bool made)
+{
+    int saved = errno;
+    int status;
+
+    weft__lock_acquire(&poller->lock);
+    status = watch_start(poller, fd, made);
+    weft__lock_release(&poller->lock);
+    errno = saved;
+    return status == -ENOSPC ? -ENOMEM : status;
+}
+
+void weft__poller_remove(struct weft__poller *poller, int fd)
+{
+    int saved = errno;
+    struct watch *watch;
+
+    weft__lock_acquire(&poller->lock);
+    watch = watch_at(poller, fd);
+    if (watch && watch->known) {
+        uv_poll_stop(&watch->handle);
+        watch->active = watch->edge = false;
+    }
+    weft__lock_release(&poller->lock);
+    errno = saved;
+}
+
+int weft__poller_rearm(struct weft__poller *poller, int fd)
+{
+    return weft__fd_epoll_arm(poller->backend, fd);
+}
+
+/* --- Sleeping ------------------------------------------------------------------ */
 
 void weft__poller_sleep(struct weft__poller *poller, int64_t until)
 {
@@ -189,6 +387,11 @@ void weft__poller_sleep(struct weft__poller *poller, int64_t until)
     };
     int64_t left = -1;
     int ready;
+
+    /* relaxed: set by errands on this worker. */
+    if (weft__load(&poller->started, RELAXED) &&
+        weft__poller_pass(poller) > 0)
+        return;
 
     /* The kernel may count a timeout short by less than a tick of its clock,
      * and a signal handler may run: look at the clock, and go on. */

@@ -11,6 +11,7 @@
 #ifndef WEFT_NETPOLL_POLLER_H
 #define WEFT_NETPOLL_POLLER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct weft__poller;
@@ -30,5 +31,20 @@ void weft__poller_sleep(struct weft__poller *poller, int64_t until);
 
 /* End the owner's sleep, or its next one. From any thread; wakes fold. */
 void weft__poller_wake(struct weft__poller *poller);
+
+/*
+ * Watch a descriptor, from now on and at each edge; what is ready already is
+ * told, too. `made`: it is weft's own, and non-blocking. Tells of events
+ * through weft__wait_event(), inside a pass.
+ *
+ * On an ordinary thread stack, with no inner lock held. 0, -EPERM (what epoll
+ * does not take), -EBADF, -ENOMEM (also: the user's share of watches).
+ */
+int weft__poller_add(struct weft__poller *poller, int fd, bool made);
+/* No more. The number may be added again. Likewise. */
+void weft__poller_remove(struct weft__poller *poller, int fd);
+/* Tell of what is ready now once more. From anywhere. 0, or -ENOENT: that
+ * file is gone, and another has its number. */
+int weft__poller_rearm(struct weft__poller *poller, int fd);
 
 #endif

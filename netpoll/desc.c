@@ -1,0 +1,404 @@
+#include "netpoll/desc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "netpoll/blocking.h"
+#include "netpoll/os.h"
+#include "netpoll/poller.h"
+#include "netpoll/wait.h"
+#include "sched/fatal.h"
+#include "sched/os.h"
+#include "sched/sched.h"
+
+/* 16,384 chunks of 1,024 records: above what nr_open allows by default. */
+enum { CHUNK = 1024, CHUNKS = 16384 };
+
+static weft__aptr chunks[CHUNKS];
+
+struct weft__desc *weft__desc_look(int fd)
+{
+    struct weft__desc *chunk;
+
+    if (fd < 0 || fd >= CHUNK * CHUNKS)
+        return NULL;
+    /* acquire: pairs with the release that published the chunk. */
+    chunk = weft__load(&chunks[fd / CHUNK], ACQUIRE);
+    return chunk ? &chunk[fd % CHUNK] : NULL;
+}
+
+/* The chunk of a number is not there yet. */
+static __attribute__((noinline)) struct weft__desc *desc_make(int fd)
+{
+    struct weft__desc *chunk;
+    void *none = NULL;
+    int first = fd - fd % CHUNK;
+
+    if (posix_memalign((void **)&chunk, 64, CHUNK * sizeof(*chunk)) != 0)
+        return NULL;
+    for (int i = 0; i < CHUNK; i++) {
+        struct weft__desc *d = &chunk[i];
+
+        *d = (struct weft__desc){ .lock =
+                                      WEFT__LOCK_INIT(WEFT__RANK_DESCRIPTOR),
+                                  .fd = first + i };
+        weft__init(&d->flags, WEFT__FD_READY(WEFT__IN) |
+                                  WEFT__FD_READY(WEFT__OUT));
+    }
+    /* release: the records; acquire: another's, who was faster. */
+    if (!weft__cas(&chunks[fd / CHUNK], &none, (void *)chunk, ACQ_REL,
+                   ACQUIRE))
+        free(chunk);
+    return weft__desc_look(fd);
+}
+
+/* The record of a number, made if need be: 0, -EBADF, -ENOMEM. */
+static inline int desc_at(int fd, struct weft__desc **d)
+{
+    *d = weft__desc_look(fd);
+    if (*d)
+        return 0;
+    if (fd < 0 || fd >= CHUNK * CHUNKS)
+        return -EBADF;
+    *d = desc_make(fd);
+    return *d ? 0 : -ENOMEM;
+}
+
+/* --- Uses ------------------------------------------------------------------- */
+
+/* Someone is inside close(2) for this number: its end is near, and until then
+ * nobody can tell whose the number is. */
+static void freeing_wait(void)
+{
+    struct weft__fiber *self = weft__fiber_self();
+
+    if (self)
+        weft__yield(self);
+    else
+        weft__os_thread_yield();
+}
+
+int weft__desc_use(int fd, struct weft__use *use)
+{
+    struct weft__desc *d;
+    int status = desc_at(fd, &d);
+    uint64_t word;
+
+    if (status != 0)
+        return status;
+    /* relaxed: the swap checks it. */
+    word = weft__load(&d->word, RELAXED);
+    do {
+        while (word & WEFT__DESC_FREEING) {
+            freeing_wait();
+            word = weft__load(&d->word, RELAXED);
+        }
+        if (word & WEFT__DESC_CLOSING)
+            return -EBADF;
+        /* acquire: what the number's last owner left behind was cleaned up. */
+    } while (!weft__cas(&d->word, &word, word + 1, ACQUIRE, RELAXED));
+
+    use->desc = d;
+    use->gen = word & WEFT__DESC_GEN_MASK;
+    return 0;
+}
+
+/* Whoever closes may look again. The lock is held, and dropped. */
+static void closer_wake(struct weft__desc *d)
+{
+    struct weft__fiber *closer = NULL;
+
+    if (d->closer &&
+        weft__claim(d->closer->fiber, d->closer->gen, WEFT__CAUSE_OK))
+        closer = d->closer->fiber;
+    d->closer = NULL;
+    /* relaxed: for a closer that is no fiber; it looks under the lock. */
+    weft__fetch_add(&d->bell, 1, RELAXED);
+    weft__lock_release(&d->lock);
+    if (closer)
+        weft__ready(closer);
+    weft__os_futex_wake(&d->bell, INT32_MAX);
+}
+
+/* The last use of one that is being closed wakes the closer. Under the lock,
+ * so that no closer goes on, and perhaps another comes, in between. */
+static __attribute__((noinline)) void done_slow(struct weft__use *use)
+{
+    struct weft__desc *d = use->desc;
+    bool ring = false;
+    uint64_t word;
+
+    weft__lock_acquire(&d->lock);
+    word = weft__load(&d->word, RELAXED); /* the swap checks it */
+    while ((word & WEFT__DESC_GEN_MASK) == use->gen) {
+        /* release: our calls come before the close. */
+        if (!weft__cas(&d->word, &word, word - 1, RELEASE, RELAXED))
+            continue;
+        ring = (word & WEFT__DESC_USES) == 1 && word & WEFT__DESC_CLOSING;
+        break;
+    }
+    if (ring)
+        closer_wake(d);
+    else
+        weft__lock_release(&d->lock);
+}
+
+void weft__desc_done(struct weft__use *use)
+{
+    struct weft__desc *d = use->desc;
+    uint64_t word = weft__load(&d->word, RELAXED); /* the swap checks it */
+
+    /* Another generation: our use went with the old one. */
+    while ((word & WEFT__DESC_GEN_MASK) == use->gen) {
+        if (word & WEFT__DESC_CLOSING) {
+            done_slow(use);
+            return;
+        }
+        /* release: our calls come before a later close. */
+        if (weft__cas(&d->word, &word, word - 1, RELEASE, RELAXED))
+            return;
+    }
+}
+
+/* --- Leaving a number -------------------------------------------------------- */
+
+void weft__desc_wake_all(struct weft__desc *d, enum weft__cause cause)
+{
+    struct weft__batch batch = { 0 };
+    struct weft__waiter *waiter;
+
+    weft__lock_acquire(&d->lock);
+    while ((waiter = weft__waitlist_claim(&d->in, cause)) ||
+           (waiter = weft__waitlist_claim(&d->out, cause)))
+        weft__batch_add(&batch, waiter->fiber);
+    /* relaxed: under the lock. */
+    weft__fetch_and(&d->flags, ~(WEFT__FD_WAITERS(WEFT__IN) |
+                                 WEFT__FD_WAITERS(WEFT__OUT)),
+                    RELAXED);
+    weft__lock_release(&d->lock);
+    weft__batch_ready(&batch);
+}
+
+/* Wait until no call of that generation is under way. false: the number was
+ * closed by other means meanwhile, and is weft's again. */
+static bool wait_for_uses(struct weft__desc *d, uint64_t gen,
+                          struct weft__fiber *self)
+{
+    struct weft__waiter waiter = { .fiber = self };
+
+    for (;;) {
+        uint64_t word;
+        uint32_t bell;
+
+        weft__lock_acquire(&d->lock);
+        bell = weft__load(&d->bell, RELAXED);
+        /* acquire: what the calls did. */
+        word = weft__load(&d->word, ACQUIRE);
+        if ((word & WEFT__DESC_GEN_MASK) != gen ||
+            (word & WEFT__DESC_USES) == 0) {
+            weft__lock_release(&d->lock);
+            return (word & WEFT__DESC_GEN_MASK) == gen;
+        }
+        if (!self) {
+            weft__lock_release(&d->lock);
+            weft__os_futex_wait(&d->bell, bell, -1);
+            continue;
+        }
+        waiter.gen = weft__park_open(self, WEFT__WAKE_NO_CANCEL, "close", d);
+        d->closer = &waiter;
+        weft__lock_release(&d->lock);
+        /* Its end may also be that the whole program sleeps: so look. */
+        weft__park(self);
+        weft__lock_acquire(&d->lock);
+        if (d->closer == &waiter)
+            d->closer = NULL;
+        weft__lock_release(&d->lock);
+    }
+}
+
+void weft__desc_unwatch(void *desc)
+{
+    struct weft__desc *d = desc;
+    /* acquire: pairs with the release of who registered it. */
+    struct weft__poller *home = weft__load(&d->home, ACQUIRE);
+
+    if (home)
+        weft__poller_remove(home, d->fd);
+    weft__store(&d->home, (void *)NULL, RELEASE);
+}
+
+/* As a record is when nothing is known of its number. */
+static void desc_clear(struct weft__desc *d, uint32_t flags,
+                       enum weft__kind kind)
+{
+    /* relaxed: published with the word. */
+    weft__store(&d->flags, flags | WEFT__FD_READY(WEFT__IN) |
+                               WEFT__FD_READY(WEFT__OUT),
+                RELAXED);
+    weft__store(&d->kind, kind, RELAXED);
+    weft__store(&d->idle, 0, RELAXED);
+    weft__store(&d->expires, 0, RELAXED);
+    d->errors = 0;
+}
+
+/* End the calls that are under way. false: as wait_for_uses(). */
+static bool end_uses(struct weft__desc *d, uint64_t gen,
+                     struct weft__fiber *self)
+{
+    struct weft__blocking_close lanes;
+    bool ours;
+
+    weft__blocking_close_begin(&lanes, d->fd);
+    weft__desc_wake_all(d, WEFT__CAUSE_CLOSED);
+    ours = wait_for_uses(d, gen, self);
+    weft__blocking_close_end(&lanes);
+    return ours;
+}
+
+/* With `only`: unless the number is another's by now. */
+static int retire(struct weft__desc *d, bool close, const uint64_t *only)
+{
+    struct weft__fiber *self = weft__fiber_self();
+    uint64_t word = weft__load(&d->word, RELAXED); /* the swap checks it */
+    int status;
+
+    do {
+        if (word & WEFT__DESC_CLOSING ||
+            (only && (word & WEFT__DESC_GEN_MASK) != *only))
+            return -EBADF;
+    } while (!weft__cas(&d->word, &word, word | WEFT__DESC_CLOSING,
+                             ACQ_REL, RELAXED));
+    if (word & WEFT__DESC_USES && !end_uses(d, word & WEFT__DESC_GEN_MASK,
+                                            self))
+        return -EBADF;
+    if (weft__load(&d->home, RELAXED))
+        weft__on_base(self, weft__desc_unwatch, d);
+
+    desc_clear(d, 0, WEFT__KIND_UNKNOWN);
+    word = (word & WEFT__DESC_GEN_MASK) + WEFT__DESC_GEN_ONE;
+    if (close) {
+        uint64_t freeing = word | WEFT__DESC_CLOSING | WEFT__DESC_FREEING;
+
+        weft__store(&d->word, freeing, RELEASE);
+        status = weft__fd_close_status(d->fd);
+        /* Unless weft has received the number again meanwhile. release: the
+         * record is as new. */
+        weft__cas(&d->word, &freeing, word, RELEASE, RELAXED);
+        return status;
+    }
+    weft__store(&d->word, word, RELEASE);
+    return 0;
+}
+
+int weft__desc_retire(int fd, bool close)
+{
+    struct weft__desc *d;
+    int status = desc_at(fd, &d);
+
+    if (status == -ENOMEM)
+        return close ? weft__fd_close_status(fd) : 0;
+    if (status != 0 || (!close && weft__fd_flags(fd) < 0))
+        return -EBADF;
+    return retire(d, close, NULL);
+}
+
+int weft__desc_close_if(int fd, uint64_t gen)
+{
+    return retire(weft__desc_look(fd), true, &gen);
+}
+
+int weft__desc_fresh(int fd, enum weft__kind kind)
+{
+    struct weft__desc *d;
+    int status = desc_at(fd, &d);
+    uint64_t word, next;
+
+    if (status != 0)
+        return -ENOMEM;
+    word = weft__load(&d->word, RELAXED); /* the swap checks it */
+    /* Shut to calls on the old number until the record is clean. */
+    do {
+        next = (word & WEFT__DESC_GEN_MASK) + WEFT__DESC_GEN_ONE;
+    } while (!weft__cas(&d->word, &word, next | WEFT__DESC_CLOSING,
+                             ACQ_REL, RELAXED));
+    /* Someone closed it by other means than ours: what was left behind. */
+    if (word & WEFT__DESC_USES)
+        weft__desc_wake_all(d, WEFT__CAUSE_CLOSED);
+    if (word & WEFT__DESC_CLOSING && !(word & WEFT__DESC_FREEING)) {
+        weft__lock_acquire(&d->lock);
+        closer_wake(d);
+    }
+    if (weft__load(&d->home, RELAXED))
+        weft__on_base(weft__fiber_self(), weft__desc_unwatch, d);
+    desc_clear(d, WEFT__FD_MADE, kind);
+    weft__store(&d->word, next, RELEASE);
+    return 0;
+}
+
+/* --- What it is --------------------------------------------------------------- */
+
+enum weft__kind weft__desc_kind(struct weft__desc *d)
+{
+    /* relaxed: a fact of the file, whoever finds it out. */
+    enum weft__kind kind = weft__load(&d->kind, RELAXED);
+
+    if (kind != WEFT__KIND_UNKNOWN)
+        return kind;
+    switch (weft__fd_what(d->fd)) {
+    case WEFT__FD_IS_STREAM:
+        kind = WEFT__KIND_STREAM;
+        break;
+    case WEFT__FD_IS_SOCKET:
+        kind = WEFT__KIND_SOCKET;
+        break;
+    case WEFT__FD_IS_FOLDER:
+        kind = WEFT__KIND_FOLDER;
+        break;
+    case WEFT__FD_IS_FILE:
+        kind = WEFT__KIND_FILE;
+        break;
+    case WEFT__FD_IS_OTHER:
+        kind = d->fd > 2 && weft__fd_flags(d->fd) > 0 ? WEFT__KIND_POLLED
+                                                      : WEFT__KIND_BLOCKING;
+        break;
+    default:
+        return WEFT__KIND_UNKNOWN;
+    }
+    weft__store(&d->kind, kind, RELAXED);
+    return kind;
+}
+
+uint64_t weft__desc_limit(int fd, int64_t idle, int64_t expires)
+{
+    struct weft__desc *d = weft__desc_look(fd);
+
+    /* relaxed: told to the fiber that will wait by its spawn. */
+    weft__store(&d->idle, idle, RELAXED);
+    weft__store(&d->expires, expires, RELAXED);
+    return weft__load(&d->word, RELAXED) & WEFT__DESC_GEN_MASK;
+}
+
+int weft__desc_shut_if(int fd, uint64_t gen, int how)
+{
+    struct weft__use use;
+    int status = weft__desc_use(fd, &use);
+
+    if (status != 0)
+        return status;
+    status = use.gen == gen ? weft__fd_shutdown(fd, how) : -EBADF;
+    weft__desc_done(&use);
+    return status;
+}
+
+uint64_t weft__desc_watched(void)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < CHUNKS; i++) {
+        struct weft__desc *chunk = weft__load(&chunks[i], ACQUIRE);
+
+        for (int k = 0; chunk && k < CHUNK; k++)
+            n += weft__load(&chunk[k].home, RELAXED) != NULL;
+    }
+    return n;
+}

@@ -1,0 +1,426 @@
+#include "netpoll/wait.h"
+
+#include <errno.h>
+
+#include "netpoll/os.h"
+#include "netpoll/poller.h"
+#include "sched/fatal.h"
+#include "sched/os.h"
+#include "sched/sched.h"
+#include "sched/worker.h"
+
+enum {
+    ERROR_PAUSE = 1000000, /* ns before a handle is started again; doubled */
+    ERROR_DOUBLINGS = 6
+};
+
+static struct weft__waitlist *list_of(struct weft__desc *d,
+                                      enum weft__dir dir)
+{
+    return dir == WEFT__IN ? &d->in : &d->out;
+}
+
+/* Nobody waits in this direction any more, if that is so. The lock is held.
+ * acq_rel in the locked operations of this file: what an event or another
+ * call did before it set a bit is seen by who finds the bit. */
+static void waiters_settle(struct weft__desc *d, enum weft__dir dir)
+{
+    if (!list_of(d, dir)->first)
+        weft__fetch_and(&d->flags, ~WEFT__FD_WAITERS(dir), ACQ_REL);
+}
+
+/* Claim the first waiter of a direction: NULL if there is none. */
+static struct weft__fiber *take_first(struct weft__desc *d,
+                                      enum weft__dir dir)
+{
+    struct weft__waiter *waiter;
+    struct weft__fiber *fiber = NULL;
+
+    weft__lock_acquire(&d->lock);
+    waiter = weft__waitlist_claim(list_of(d, dir), WEFT__CAUSE_OK);
+    if (waiter)
+        fiber = waiter->fiber;
+    waiters_settle(d, dir);
+    weft__lock_release(&d->lock);
+    return fiber;
+}
+
+/* --- Events ----------------------------------------------------------------- */
+
+static int event_in(struct weft__desc *d, enum weft__dir dir, uint32_t set,
+                    struct weft__batch *batch)
+{
+    struct weft__fiber *fiber;
+
+    if (!(weft__fetch_or(&d->flags, set | WEFT__FD_READY(dir), ACQ_REL) &
+          WEFT__FD_WAITERS(dir)))
+        return 0;
+    fiber = take_first(d, dir);
+    if (!fiber)
+        return 0;
+    weft__batch_add(batch, fiber);
+    return 1;
+}
+
+int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
+                     struct weft__batch *batch)
+{
+    struct weft__desc *d = weft__desc_look(fd);
+    uint32_t set = 0;
+    int woken = 0;
+
+    /* Of a file that is no longer watched here. acquire: pairs with the
+     * release of who registered it. */
+    if (weft__load(&d->home, ACQUIRE) != poller)
+        return 0;
+
+    if (events & WEFT__EVENT_HANGUP)
+        set |= WEFT__FD_HANGUP;
+    if (events & WEFT__EVENT_URGENT)
+        set |= WEFT__FD_URGENT;
+    if (events & WEFT__EVENT_ERROR)
+        set |= WEFT__FD_HANGUP | WEFT__FD_STOPPED;
+    if (events & ~WEFT__EVENT_OUT)
+        woken += event_in(d, WEFT__IN, set, batch);
+    if (events & (WEFT__EVENT_OUT | WEFT__EVENT_HANGUP | WEFT__EVENT_ERROR))
+        woken += event_in(d, WEFT__OUT, 0, batch);
+    return woken;
+}
+
+void weft__wait_orphan(struct weft__poller *poller, int fd)
+{
+    struct weft__desc *d = weft__desc_look(fd);
+
+    if (weft__load(&d->home, RELAXED) != poller)
+        return;
+    weft__store(&d->home, (void *)NULL, RELEASE);
+    /* Nothing is known of it when the next runtime begins. */
+    weft__fetch_or(&d->flags,
+                   WEFT__FD_READY(WEFT__IN) | WEFT__FD_READY(WEFT__OUT),
+                   RELAXED);
+}
+
+/* --- One call, one direction ------------------------------------------------ */
+
+bool weft__wait_try(struct weft__use *use, enum weft__dir dir)
+{
+    struct weft__desc *d = use->desc;
+    /* acquire: with an event's release. */
+    uint32_t flags = weft__load(&d->flags, ACQUIRE);
+
+    if (!(flags & WEFT__FD_READY(dir)) &&
+        !(dir == WEFT__IN && flags & WEFT__FD_HANGUP))
+        return false;
+    /* Locked, so that it is done before the read begins; see 2. */
+    if (dir == WEFT__IN)
+        weft__fetch_and(&d->flags, ~WEFT__FD_READY(dir), SEQ_CST);
+    return true;
+}
+
+bool weft__wait_full(struct weft__use *use)
+{
+    return weft__fetch_and(&use->desc->flags, ~WEFT__FD_READY(WEFT__OUT),
+                           SEQ_CST) &
+           WEFT__FD_READY(WEFT__OUT);
+}
+
+void weft__wait_again(struct weft__use *use, enum weft__dir dir)
+{
+    struct weft__fiber *fiber = NULL;
+
+    if (weft__fetch_or(&use->desc->flags, WEFT__FD_READY(dir), ACQ_REL) &
+        WEFT__FD_WAITERS(dir))
+        fiber = take_first(use->desc, dir);
+    if (fiber)
+        weft__ready(fiber);
+}
+
+int64_t weft__wait_clip(struct weft__desc *d, int64_t deadline)
+{
+    /* relaxed: see weft__desc_limit(). */
+    int64_t idle = weft__load(&d->idle, RELAXED);
+    int64_t expires = weft__load(&d->expires, RELAXED);
+
+    if (idle > 0) {
+        int64_t until = weft__os_now() + idle;
+
+        deadline = until < deadline ? until : deadline;
+    }
+    if (expires > 0 && expires < deadline)
+        deadline = expires;
+    return deadline;
+}
+
+/* --- Registration ------------------------------------------------------------ */
+
+struct watching {
+    struct weft__desc *desc;
+    int status;
+};
+
+/* On the base context of a worker: its loop takes the descriptor, unless
+ * another's has. */
+static void watch_here(void *arg)
+{
+    struct watching *w = arg;
+    struct weft__desc *d = w->desc;
+    struct weft__poller *here = weft__worker_self()->poller;
+    void *home = NULL;
+    uint32_t flags = weft__load(&d->flags, RELAXED);
+
+    /* First the claim, so that one loop has it; what waits for it meanwhile
+     * is told by the kernel's first look at the registration. acquire, release:
+     * the record and its home go together. */
+    if (!weft__cas(&d->home, &home, (void *)here, ACQ_REL, ACQUIRE)) {
+        if (!(flags & WEFT__FD_STOPPED))
+            return;
+        here = home;
+    }
+    weft__fetch_and(&d->flags, ~WEFT__FD_STOPPED, ACQ_REL);
+    w->status = weft__poller_add(here, d->fd, flags & WEFT__FD_MADE);
+    if (w->status == 0)
+        return;
+    weft__store(&d->home, (void *)NULL, RELEASE);
+    /* Who relied on it shall find out by itself. */
+    weft__fetch_or(&d->flags,
+                   WEFT__FD_READY(WEFT__IN) | WEFT__FD_READY(WEFT__OUT),
+                   ACQ_REL);
+    weft__desc_wake_all(d, WEFT__CAUSE_OK);
+}
+
+int weft__wait_pause(struct weft__fiber *self, int64_t pause,
+                     int64_t deadline)
+{
+    int64_t until = weft__os_now() + pause;
+    bool late = deadline <= until;
+    enum weft__cause cause;
+
+    weft__park_open_until(self, 0, "a pause before the next try", NULL,
+                          late ? deadline : until);
+    weft__outside_begin(self);
+    cause = weft__park(self);
+    weft__outside_end(self);
+    if (cause == WEFT__CAUSE_TIMEOUT && !late)
+        return 0;
+    return weft__cause_code(cause);
+}
+
+/* An error event that no call could fetch: libuv would report it for ever. */
+static int error_pause(struct weft__desc *d, struct weft__fiber *self)
+{
+    unsigned errors;
+
+    weft__lock_acquire(&d->lock);
+    errors = d->errors;
+    if (d->errors < ERROR_DOUBLINGS)
+        d->errors++;
+    weft__lock_release(&d->lock);
+    if (errors == 0)
+        return 0;
+    return weft__wait_pause(self, (int64_t)ERROR_PAUSE << (errors - 1),
+                            WEFT_FOREVER);
+}
+
+#ifdef WEFT_DEBUG
+/* Is it still the file that was registered? Only the debug build pays for the
+ * look: weft made it, so who closes it tells weft. */
+static void same_file(struct weft__desc *d)
+{
+    uint64_t device, inode;
+
+    weft__fd_identity(d->fd, &device, &inode);
+    weft__lock_acquire(&d->lock);
+    if (d->device == 0 && d->inode == 0) {
+        d->device = device;
+        d->inode = inode;
+    }
+    WEFT__CHECK(d->device == device && d->inode == inode,
+                "a descriptor of weft's was closed and its number used again "
+                "without weft_fd_forget()");
+    weft__lock_release(&d->lock);
+}
+#else
+#define same_file(d) ((void)0)
+#endif
+
+/* See to it that events of the descriptor reach a loop. */
+static int watch(struct weft__desc *d, struct weft__fiber *self)
+{
+    /* acquire: the home that it names. */
+    struct weft__poller *home = weft__load(&d->home, ACQUIRE);
+    uint32_t flags = weft__load(&d->flags, RELAXED);
+    struct watching w = { .desc = d };
+    int status;
+
+    if (home && !(flags & WEFT__FD_STOPPED)) {
+        if (flags & WEFT__FD_MADE) {
+            same_file(d);
+            return 0;
+        }
+        /* It may have been closed and made again by those who know nothing
+         * of weft: an edge that never comes would hang its next reader. */
+        status = weft__poller_rearm(home, d->fd);
+        if (status != -ENOENT)
+            return status;
+        weft__on_base(self, weft__desc_unwatch, d);
+    } else if (flags & WEFT__FD_STOPPED) {
+        status = error_pause(d, self);
+        if (status != 0)
+            return status;
+    }
+    weft__on_base(self, watch_here, &w);
+    return w.status;
+}
+
+/* --- The wait ---------------------------------------------------------------- */
+
+/* Put a waiter on its list unless there is something to try. The lock is
+ * held. */
+static bool publish(struct weft__desc *d, enum weft__dir dir,
+                    struct weft__waiter *waiter)
+{
+    uint32_t flags = weft__fetch_or(&d->flags, WEFT__FD_WAITERS(dir), ACQ_REL);
+
+    if (flags & WEFT__FD_READY(dir)) {
+        waiters_settle(d, dir);
+        return false;
+    }
+    weft__waitlist_push(list_of(d, dir), waiter);
+    return true;
+}
+
+int weft__wait(struct weft__use *use, enum weft__dir dir,
+               struct weft__fiber *self, int64_t deadline, const char *what)
+{
+    struct weft__desc *d = use->desc;
+    struct weft__waiter waiter = { .fiber = self };
+    enum weft__cause cause;
+    int status;
+
+    deadline = weft__wait_clip(d, deadline);
+    status = weft__wait_refused(self, deadline);
+    if (status == 0)
+        status = watch(d, self);
+    if (status != 0)
+        return status;
+    /* No edge follows a hang-up: what is there is asked for. relaxed: one
+     * that comes now sets READY, too. */
+    if (dir == WEFT__IN &&
+        weft__load(&d->flags, RELAXED) & WEFT__FD_HANGUP &&
+        weft__fd_ask(d->fd, POLLIN) != 0)
+        return 0;
+
+    weft__lock_acquire(&d->lock);
+    if (!weft__desc_current(use)) {
+        weft__lock_release(&d->lock);
+        return -EBADF;
+    }
+    if (!publish(d, dir, &waiter)) {
+        weft__lock_release(&d->lock);
+        return 0;
+    }
+    waiter.gen = weft__park_open_until(self, 0, what,
+                                       (void *)(intptr_t)d->fd, deadline);
+    weft__lock_release(&d->lock);
+
+    weft__outside_begin(self);
+    cause = weft__park(self);
+    weft__outside_end(self);
+    if (cause == WEFT__CAUSE_OK)
+        return 0;
+    if (cause == WEFT__CAUSE_CLOSED)
+        return -EBADF;
+    weft__lock_acquire(&d->lock);
+    weft__waitlist_remove(list_of(d, dir), &waiter);
+    waiters_settle(d, dir);
+    weft__lock_release(&d->lock);
+    return weft__cause_code(cause);
+}
+
+/* --- Several at once --------------------------------------------------------- */
+
+int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
+                        struct weft__fiber *self)
+{
+    int status;
+
+    *w = (struct weft__fd_wait){ .events = events,
+                                 .in.fiber = self,
+                                 .out.fiber = self };
+    status = weft__desc_use(fd, &w->use);
+    if (status != 0 || !self)
+        return status;
+    status = watch(w->use.desc, self);
+    /* What epoll refuses is always ready: `ask` will say so. */
+    if (status == 0 || status == -EPERM)
+        return 0;
+    weft__desc_done(&w->use);
+    return status;
+}
+
+static bool wants(const struct weft__fd_wait *w, enum weft__dir dir)
+{
+    return dir == WEFT__OUT ? w->events & POLLOUT : w->events & ~POLLOUT;
+}
+
+int weft__fd_wait_ask(struct weft__fd_wait *w)
+{
+    struct weft__desc *d = w->use.desc;
+    uint32_t clear = 0;
+
+    if (!weft__desc_current(&w->use))
+        return -EBADF;
+    if (wants(w, WEFT__IN))
+        clear |= WEFT__FD_READY(WEFT__IN);
+    if (wants(w, WEFT__OUT))
+        clear |= WEFT__FD_READY(WEFT__OUT);
+    /* As a reader does; see 2. */
+    weft__fetch_and(&d->flags, ~clear, SEQ_CST);
+    w->revents = weft__fd_ask(d->fd, w->events);
+    if (w->revents != 0)
+        w->owed = true;
+    return w->revents;
+}
+
+bool weft__fd_wait_publish(struct weft__fd_wait *w)
+{
+    struct weft__desc *d = w->use.desc;
+
+    if (!weft__desc_current(&w->use))
+        return false;
+    w->in.next = w->out.next = NULL;
+    w->in.won = w->out.won = false;
+    if (wants(w, WEFT__IN) && !publish(d, WEFT__IN, &w->in))
+        return false;
+    if (wants(w, WEFT__OUT) && !publish(d, WEFT__OUT, &w->out)) {
+        weft__waitlist_remove(&d->in, &w->in);
+        waiters_settle(d, WEFT__IN);
+        return false;
+    }
+    return true;
+}
+
+void weft__fd_wait_leave(struct weft__fd_wait *w)
+{
+    struct weft__desc *d = w->use.desc;
+
+    if (w->in.won || w->out.won)
+        w->owed = true;
+    weft__lock_acquire(&d->lock);
+    weft__waitlist_remove(&d->in, &w->in);
+    weft__waitlist_remove(&d->out, &w->out);
+    waiters_settle(d, WEFT__IN);
+    waiters_settle(d, WEFT__OUT);
+    weft__lock_release(&d->lock);
+}
+
+void weft__fd_wait_end(struct weft__fd_wait *w)
+{
+    if (w->owed && weft__desc_current(&w->use)) {
+        if (wants(w, WEFT__IN))
+            weft__wait_again(&w->use, WEFT__IN);
+        if (wants(w, WEFT__OUT))
+            weft__wait_again(&w->use, WEFT__OUT);
+    }
+    weft__desc_done(&w->use);
+}

@@ -1,0 +1,131 @@
+/*
+ * Waiting for a descriptor
+ *
+ * Each direction has a list of waiters, under the descriptor's lock, and two
+ * bits in `flags`:
+ *
+ *     READY     a call may find something: nobody has seen the end of it since
+ *               the last event
+ *     WAITERS   the list is not empty
+ *
+ * What holds:
+ *   1. READY while waiters are on the list means that someone is on the way:
+ *      woken by the one who set READY, or the one who set it and is about to
+ *      wake. An event sets READY and wakes the first waiter, in this order.
+ *   2. A reader clears READY before it reads. If it then sees the end (EAGAIN,
+ *      or a short read where that counts) READY stays as the events left it;
+ *      else it sets READY again and wakes the next waiter. So an edge between
+ *      the read and the wait is never lost: it sets READY after the clear, and
+ *      who publishes a waiter under the lock and finds READY takes it back and
+ *      tries again.
+ *   3. A writer does not clear before it writes: most writes find room. After
+ *      EAGAIN it clears and tries once more.
+ *   4. READY and WAITERS share a word, and both are set by locked operations:
+ *      of one who sets READY and one who publishes a waiter, one sees the
+ *      other.
+ *   5. Who waits for readiness only, and takes nothing, sets READY again when
+ *      it leaves, and wakes the next.
+ *
+ * Three more flags: HANGUP forces reading, since no edge follows the last one
+ * (and a wait in spite of it asks poll(2) first); STOPPED says that libuv has given the handle up (an error event), and that
+ * the next wait starts it afresh. URGENT ends the short-read rule for good.
+ */
+#ifndef WEFT_NETPOLL_WAIT_H
+#define WEFT_NETPOLL_WAIT_H
+
+#include "netpoll/desc.h"
+
+enum weft__dir { WEFT__IN, WEFT__OUT };
+
+#define WEFT__FD_READY(dir) ((uint32_t)1 << (dir))
+#define WEFT__FD_WAITERS(dir) ((uint32_t)4 << (dir))
+#define WEFT__FD_HANGUP ((uint32_t)16)
+#define WEFT__FD_STOPPED ((uint32_t)32)
+#define WEFT__FD_URGENT ((uint32_t)64)
+#define WEFT__FD_MADE ((uint32_t)128) /* weft made it, or accepted it */
+
+/* What an event says; see weft__wait_event(). */
+#define WEFT__EVENT_IN 1u
+#define WEFT__EVENT_OUT 2u
+#define WEFT__EVENT_HANGUP 4u
+#define WEFT__EVENT_URGENT 8u
+#define WEFT__EVENT_ERROR 16u /* all directions; the handle has stopped */
+
+/* An event of number `fd`, from a poller. Waiters are claimed and added to
+ * the batch: how many. With the loop's lock held. */
+int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
+                     struct weft__batch *batch);
+/* The poller that may have watched it ends. */
+void weft__wait_orphan(struct weft__poller *poller, int fd);
+
+/* --- One call, one direction ------------------------------------------------ */
+
+/* Before a try: may it find something? Clears READY of WEFT__IN. false: it
+ * need not try, the wait comes first. */
+bool weft__wait_try(struct weft__use *use, enum weft__dir dir);
+/* A writer met EAGAIN: clear READY, so that it tries once more. true: it was
+ * set. */
+bool weft__wait_full(struct weft__use *use);
+/* The call leaves, and has not seen the end: see 2 and 5. */
+void weft__wait_again(struct weft__use *use, enum weft__dir dir);
+
+/* The call leaves and has found room: whoever waits may, too. */
+static inline void weft__wait_pass_on(struct weft__use *use,
+                                      enum weft__dir dir)
+{
+    /* relaxed: one that comes to wait now finds READY. */
+    if (weft__load(&use->desc->flags, RELAXED) & WEFT__FD_WAITERS(dir))
+        weft__wait_again(use, dir);
+}
+
+/* Park until the direction may be tried again. 0: try; -EPERM: epoll does not
+ * take such a file; else the code of the call. */
+int weft__wait(struct weft__use *use, enum weft__dir dir,
+               struct weft__fiber *self, int64_t deadline, const char *what);
+
+/* --- Several at once --------------------------------------------------------- */
+
+/*
+ * For weft_poll() and weft_select(), in this order:
+ *
+ *     begin     holds a use, registers the number with a loop: may switch
+ *     ask       clears READY and asks poll(2). What is there is the answer
+ *     publish   under the locks of all (weft__wait_lock()): false when READY
+ *               has come back; then drop the locks, leave, and ask again
+ *     (open the wait, set each node's generation, drop the locks, park)
+ *     leave     off the list
+ *     end       gives back the use; after an `ask` that found something, or
+ *               when the node was won, it wakes the next waiter
+ */
+struct weft__fd_wait {
+    struct weft__use use;
+    short events;  /* of poll(2) */
+    short revents; /* what `ask` found */
+    bool owed;     /* we took READY, or were woken: the next one is to know */
+    struct weft__waiter in;
+    struct weft__waiter out;
+};
+
+/* 0, -EBADF, -ENOMEM, -EPERM (a thread that cannot park would have to). */
+int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
+                        struct weft__fiber *self);
+/* What is there now, as revents of poll(2): 0 is nothing. -EBADF. */
+int weft__fd_wait_ask(struct weft__fd_wait *w);
+/* The lock that publish wants held, of rank DESCRIPTOR. */
+static inline weft__lock_t *weft__fd_wait_lock(struct weft__fd_wait *w)
+{
+    return &w->use.desc->lock;
+}
+/* Fiber and generation of the nodes are set by the caller, before its first
+ * unlock. */
+bool weft__fd_wait_publish(struct weft__fd_wait *w);
+void weft__fd_wait_leave(struct weft__fd_wait *w);
+void weft__fd_wait_end(struct weft__fd_wait *w);
+/* The deadline, clipped to the descriptor's limits. */
+int64_t weft__wait_clip(struct weft__desc *d, int64_t deadline);
+
+/* Sleep for `pause` ns: 0, or the code of what ended it earlier. */
+int weft__wait_pause(struct weft__fiber *self, int64_t pause,
+                     int64_t deadline);
+
+#endif
