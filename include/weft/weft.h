@@ -10,11 +10,14 @@
 #include <weft/cond.h>
 #include <weft/error.h>
 #include <weft/fiber.h>
+#include <weft/io.h>
 #include <weft/mutex.h>
 #include <weft/queue.h>
 #include <weft/runtime.h>
 #include <weft/sem.h>
+#include <weft/serve.h>
 #include <weft/sim.h>
+#include <weft/socket.h>
 #include <weft/time.h>
 #include <weft/waitgroup.h>
 

@@ -1,0 +1,434 @@
+/*
+ * Reading, writing and closing.
+ */
+#include "runtime/io.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdint.h>
+#include <weft/io.h>
+
+#include "netpoll/blocking.h"
+#include "netpoll/file.h"
+#include "netpoll/os.h"
+#include "sched/sched.h"
+#include "sched/worker.h"
+
+enum {
+    /* Calls in a row that found something at once, on one worker, before the
+     * caller lets others run: a peer that always has more to say must not
+     * keep a worker to itself. */
+    IO_BUDGET = 64
+};
+
+int weft__io_begin(struct weft__io *io)
+{
+    io->self = weft__fiber_self();
+    if (weft__canceled_on_entry(io->self, io->deadline))
+        return -ECANCELED;
+    return weft__desc_use(io->fd, &io->use);
+}
+
+ssize_t weft__io_end(struct weft__io *io, ssize_t answer)
+{
+    weft__desc_done(&io->use);
+    if (io->self && io->deadline != WEFT_NOW &&
+        ++io->self->worker->io_calls % IO_BUDGET == 0)
+        weft__yield(io->self);
+    return answer;
+}
+
+/* Has this read emptied the socket? See the short-read rule in
+ * docs/netpoll.md. */
+static bool drained(const struct weft__io *io, ssize_t got)
+{
+    const struct weft__desc *d = io->use.desc;
+
+    return got > 0 && (size_t)got < io->n &&
+           !(io->flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) &&
+           weft__load(&d->kind, RELAXED) == WEFT__KIND_STREAM &&
+           !(weft__load(&d->flags, RELAXED) & WEFT__FD_URGENT);
+}
+
+/* -ETIMEDOUT is a deadline of ours and nothing else. */
+static ssize_t given_up(ssize_t answer)
+{
+    return answer == -ETIMEDOUT ? -ECONNABORTED : answer;
+}
+
+ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
+{
+    for (;;) {
+        int status;
+
+        /* A direction known to be empty is not tried, unless this is the only
+         * chance. */
+        if (weft__wait_try(&io->use, WEFT__IN) ||
+            weft__wait_refused(io->self, io->deadline) != 0) {
+            ssize_t got = try(io);
+
+            if (got != -EAGAIN) {
+                if (!drained(io, got))
+                    weft__wait_again(&io->use, WEFT__IN);
+                return given_up(got);
+            }
+            if (io->flags & MSG_DONTWAIT)
+                return -EAGAIN;
+        }
+        status = weft__wait(&io->use, WEFT__IN, io->self, io->deadline,
+                            "descriptor to read from");
+        if (status != 0)
+            return status;
+    }
+}
+
+ssize_t weft__io_out(struct weft__io *io, weft__io_try try)
+{
+    for (;;) {
+        int status;
+
+        if (weft__wait_try(&io->use, WEFT__OUT) ||
+            weft__wait_refused(io->self, io->deadline) != 0) {
+            ssize_t put = try(io);
+
+            if (put != -EAGAIN) {
+                weft__wait_pass_on(&io->use, WEFT__OUT);
+                return given_up(put);
+            }
+            if (io->flags & MSG_DONTWAIT)
+                return -EAGAIN;
+            if (weft__wait_full(&io->use))
+                continue;
+        }
+        status = weft__wait(&io->use, WEFT__OUT, io->self, io->deadline,
+                            "descriptor to write to");
+        if (status != 0)
+            return status;
+    }
+}
+
+int weft__io_check(const void *buf, size_t n)
+{
+    return (!buf && n > 0) || n > SSIZE_MAX ? -EINVAL : 0;
+}
+
+int weft__io_check_iov(const struct iovec *iov, int n)
+{
+    return (!iov && n > 0) || n < 0 || n > IOV_MAX ? -EINVAL : 0;
+}
+
+/* --- By kind ------------------------------------------------------------------ */
+
+static ssize_t try_recv(struct weft__io *io)
+{
+    return weft__fd_recv(io->fd, io->buf, io->n, 0);
+}
+
+static ssize_t try_read(struct weft__io *io)
+{
+    return weft__fd_read(io->fd, io->buf, io->n);
+}
+
+static ssize_t try_recv_iov(struct weft__io *io)
+{
+    struct msghdr msg = {
+        .msg_iov = (struct iovec *)(uintptr_t)io->iov,
+        .msg_iovlen = (size_t)io->iov_n,
+    };
+
+    return weft__fd_recvmsg(io->fd, &msg, 0);
+}
+
+static ssize_t try_readv(struct weft__io *io)
+{
+    return weft__fd_rw(io->fd, false, io->iov, io->iov_n);
+}
+
+static ssize_t try_send(struct weft__io *io)
+{
+    return weft__fd_send(io->fd, io->buf, io->n, 0);
+}
+
+static ssize_t try_write(struct weft__io *io)
+{
+    return weft__fd_write(io->fd, io->buf, io->n);
+}
+
+static ssize_t try_send_iov(struct weft__io *io)
+{
+    struct msghdr msg = {
+        .msg_iov = (struct iovec *)(uintptr_t)io->iov,
+        .msg_iovlen = (size_t)io->iov_n,
+    };
+
+    return weft__fd_sendmsg(io->fd, &msg, 0);
+}
+
+static ssize_t try_writev(struct weft__io *io)
+{
+    return weft__fd_rw(io->fd, true, io->iov, io->iov_n);
+}
+
+/* The same for a descriptor that a lane waits for: in pieces. */
+static ssize_t by_lane(struct weft__io *io, bool write, enum weft__kind kind)
+{
+    struct iovec one = { .iov_base = io->buf, .iov_len = io->n };
+    const struct iovec *iov = io->iov ? io->iov : &one;
+    int n = io->iov ? io->iov_n : 1;
+
+    return kind == WEFT__KIND_FILE
+               ? weft__file_rw(io->self, io->fd, write, iov, n, io->deadline)
+               : weft__blocking_rw(io->self, io->fd, write, iov, n,
+                                   io->deadline);
+}
+
+static ssize_t read_any(struct weft__io *io)
+{
+    enum weft__kind kind = weft__desc_kind(io->use.desc);
+
+    switch (kind) {
+    case WEFT__KIND_STREAM:
+    case WEFT__KIND_SOCKET:
+        return weft__io_in(io, io->iov ? try_recv_iov : try_recv);
+    case WEFT__KIND_POLLED:
+        return weft__io_in(io, io->iov ? try_readv : try_read);
+    case WEFT__KIND_BLOCKING:
+    case WEFT__KIND_FILE:
+        return by_lane(io, false, kind);
+    case WEFT__KIND_FOLDER:
+        return -EISDIR;
+    case WEFT__KIND_UNKNOWN:
+        break;
+    }
+    return -EBADF;
+}
+
+static ssize_t write_any(struct weft__io *io)
+{
+    enum weft__kind kind = weft__desc_kind(io->use.desc);
+    struct weft__sigpipe held;
+    ssize_t put;
+
+    switch (kind) {
+    case WEFT__KIND_STREAM:
+    case WEFT__KIND_SOCKET:
+        return weft__io_out(io, io->iov ? try_send_iov : try_send);
+    case WEFT__KIND_POLLED:
+        /* Workers block SIGPIPE; another thread may not. */
+        if (!io->self)
+            weft__sigpipe_hide(&held);
+        put = weft__io_out(io, io->iov ? try_writev : try_write);
+        if (!io->self)
+            weft__sigpipe_show(&held, put == -EPIPE);
+        return put;
+    case WEFT__KIND_BLOCKING:
+    case WEFT__KIND_FILE:
+        return by_lane(io, true, kind);
+    case WEFT__KIND_FOLDER:
+    case WEFT__KIND_UNKNOWN:
+        break;
+    }
+    return -EBADF;
+}
+
+/* What is a socket no longer was closed behind our back: look again. */
+static ssize_t any(struct weft__io *io, ssize_t (*move)(struct weft__io *io))
+{
+    ssize_t answer = weft__io_begin(io);
+
+    if (answer != 0)
+        return answer;
+    answer = move(io);
+    if (answer == -ENOTSOCK) {
+        weft__store(&io->use.desc->kind, WEFT__KIND_UNKNOWN, RELAXED);
+        answer = move(io);
+    }
+    return weft__io_end(io, answer);
+}
+
+/* --- Reading and writing -------------------------------------------------------- */
+
+ssize_t weft_read_until(int fd, void *buf, size_t n, weft_time_t deadline)
+{
+    struct weft__io io = {
+        .fd = fd, .buf = buf, .n = n, .deadline = deadline
+    };
+
+    return weft__io_check(buf, n) != 0 ? -EINVAL : any(&io, read_any);
+}
+
+ssize_t weft_read(int fd, void *buf, size_t n)
+{
+    return weft_read_until(fd, buf, n, WEFT_FOREVER);
+}
+
+ssize_t weft_write_until(int fd, const void *buf, size_t n,
+                         weft_time_t deadline)
+{
+    struct weft__io io = {
+        .fd = fd, .buf = (void *)(uintptr_t)buf, .n = n, .deadline = deadline
+    };
+
+    return weft__io_check(buf, n) != 0 ? -EINVAL : any(&io, write_any);
+}
+
+ssize_t weft_write(int fd, const void *buf, size_t n)
+{
+    return weft_write_until(fd, buf, n, WEFT_FOREVER);
+}
+
+/* How much the buffers hold; -EINVAL where that is no ssize_t. */
+static ssize_t iov_bytes(const struct iovec *iov, int n)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > SSIZE_MAX - bytes)
+            return -EINVAL;
+        bytes += iov[i].iov_len;
+    }
+    return (ssize_t)bytes;
+}
+
+static ssize_t iov_any(int fd, const struct iovec *iov, int n,
+                       weft_time_t deadline,
+                       ssize_t (*move)(struct weft__io *io))
+{
+    static const struct iovec none;
+    struct weft__io io = {
+        .fd = fd, .iov = iov ? iov : &none, .iov_n = n, .deadline = deadline
+    };
+    ssize_t bytes = weft__io_check_iov(iov, n);
+
+    if (bytes == 0)
+        bytes = iov_bytes(iov, n);
+    if (bytes < 0)
+        return bytes;
+    io.n = (size_t)bytes;
+    return any(&io, move);
+}
+
+ssize_t weft_readv_until(int fd, const struct iovec *iov, int n,
+                         weft_time_t deadline)
+{
+    return iov_any(fd, iov, n, deadline, read_any);
+}
+
+ssize_t weft_readv(int fd, const struct iovec *iov, int n)
+{
+    return weft_readv_until(fd, iov, n, WEFT_FOREVER);
+}
+
+ssize_t weft_writev_until(int fd, const struct iovec *iov, int n,
+                          weft_time_t deadline)
+{
+    return iov_any(fd, iov, n, deadline, write_any);
+}
+
+ssize_t weft_writev(int fd, const struct iovec *iov, int n)
+{
+    return weft_writev_until(fd, iov, n, WEFT_FOREVER);
+}
+
+int weft_read_full_until(int fd, void *buf, size_t n, size_t *done,
+                         weft_time_t deadline)
+{
+    char *to = buf;
+    size_t got = 0;
+    int status = weft__io_check(buf, n);
+
+    while (status == 0 && got < n) {
+        ssize_t more = weft_read_until(fd, to + got, n - got, deadline);
+
+        if (more > 0)
+            got += (size_t)more;
+        else
+            status = more == 0 ? -EPIPE : (int)more;
+    }
+    if (done)
+        *done = got;
+    return status;
+}
+
+int weft_read_full(int fd, void *buf, size_t n, size_t *done)
+{
+    return weft_read_full_until(fd, buf, n, done, WEFT_FOREVER);
+}
+
+int weft_write_full_until(int fd, const void *buf, size_t n, size_t *done,
+                          weft_time_t deadline)
+{
+    const char *from = buf;
+    size_t put = 0;
+    int status = weft__io_check(buf, n);
+
+    while (status == 0 && put < n) {
+        ssize_t more = weft_write_until(fd, from + put, n - put, deadline);
+
+        if (more >= 0)
+            put += (size_t)more;
+        else
+            status = (int)more;
+    }
+    if (done)
+        *done = put;
+    return status;
+}
+
+int weft_write_full(int fd, const void *buf, size_t n, size_t *done)
+{
+    return weft_write_full_until(fd, buf, n, done, WEFT_FOREVER);
+}
+
+/* --- Making and closing --------------------------------------------------------------- */
+
+int weft__io_made(int fd, enum weft__kind kind)
+{
+    int status = weft__desc_fresh(fd, kind);
+
+    if (status == 0)
+        return fd;
+    weft__fd_close(fd);
+    return status;
+}
+
+int weft__io_made_two(const int made[2], enum weft__kind kind, int fds[2])
+{
+    int status = weft__io_made(made[0], kind);
+
+    if (status < 0) {
+        weft__fd_close(made[1]);
+        return status;
+    }
+    status = weft__io_made(made[1], kind);
+    if (status < 0) {
+        weft__desc_retire(made[0], true);
+        return status;
+    }
+    fds[0] = made[0];
+    fds[1] = made[1];
+    return 0;
+}
+
+int weft_pipe(int fds[2])
+{
+    int made[2];
+    int status;
+
+    if (!fds)
+        return -EINVAL;
+    status = weft__fd_pipe(made);
+    if (status != 0)
+        return status;
+    return weft__io_made_two(made, WEFT__KIND_POLLED, fds);
+}
+
+int weft_close(int fd)
+{
+    return weft__desc_retire(fd, true);
+}
+
+int weft_fd_forget(int fd)
+{
+    return weft__desc_retire(fd, false);
+}

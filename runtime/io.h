@@ -1,0 +1,51 @@
+/*
+ * One call on a descriptor: what io.c, socket.c and poll.c share.
+ *
+ * A call is a try, a system call that never waits, and around it the loop
+ * that waits for the descriptor and tries again.
+ */
+#ifndef WEFT_RUNTIME_IO_H
+#define WEFT_RUNTIME_IO_H
+
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "netpoll/wait.h"
+
+struct weft__io {
+    struct weft__use use;
+    struct weft__fiber *self; /* NULL: a thread that cannot park */
+    int64_t deadline;
+    int fd;
+    int flags;
+    void *buf;
+    size_t n;
+    const struct iovec *iov;
+    int iov_n;
+    struct sockaddr *sa;
+    socklen_t *sa_len;
+    struct msghdr *msg;
+};
+
+typedef ssize_t (*weft__io_try)(struct weft__io *io);
+
+/* Look at the cancel, and hold the descriptor. 0, or the call's answer. */
+int weft__io_begin(struct weft__io *io);
+/* Let go of it; passes the answer through. */
+ssize_t weft__io_end(struct weft__io *io, ssize_t answer);
+
+/* Read, or write, by `try`, and wait as long as it answers -EAGAIN. */
+ssize_t weft__io_in(struct weft__io *io, weft__io_try try);
+ssize_t weft__io_out(struct weft__io *io, weft__io_try try);
+
+/* New descriptors, now weft's. -ENOMEM: and then they are closed again. */
+int weft__io_made(int fd, enum weft__kind kind);
+int weft__io_made_two(const int made[2], enum weft__kind kind, int fds[2]);
+
+/* 0, or -EINVAL. */
+int weft__io_check(const void *buf, size_t n);
+int weft__io_check_iov(const struct iovec *iov, int n);
+
+#endif

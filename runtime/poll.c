@@ -1,0 +1,225 @@
+/*
+ * Readiness without taking anything.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <weft/io.h>
+
+#include "netpoll/blocking.h"
+#include "netpoll/os.h"
+#include "netpoll/wait.h"
+#include "sched/sched.h"
+#include "sched/worker.h"
+
+enum {
+    POLL_MAX = 65536,
+    POLL_INLINE = 4 /* descriptors that need no memory but the stack */
+};
+
+#define POLL_EVENTS (POLLIN | POLLOUT | POLLPRI | POLLRDHUP)
+
+/* What poll(2) says at this moment: how many, or 0. */
+static int look(struct pollfd *fds, nfds_t n)
+{
+    int ready;
+
+    do {
+        ready = weft__fd_poll(fds, n, 0);
+    } while (ready < 0);
+    return ready;
+}
+
+/* Is there one that only a lane may wait for? */
+static bool wants_lane(const struct pollfd *fds, nfds_t n)
+{
+    for (nfds_t i = 0; i < n; i++) {
+        struct weft__use use;
+        bool blocking;
+
+        if (fds[i].fd < 0 || weft__desc_use(fds[i].fd, &use) != 0)
+            continue;
+        blocking = weft__desc_kind(use.desc) == WEFT__KIND_BLOCKING;
+        weft__desc_done(&use);
+        if (blocking)
+            return true;
+    }
+    return false;
+}
+
+/* Ask all: how many have something. A closed one has POLLNVAL. */
+static int ask(struct weft__fd_wait *waits, struct pollfd *fds, nfds_t n)
+{
+    int ready = 0;
+
+    for (nfds_t i = 0; i < n; i++) {
+        int found;
+
+        fds[i].revents = 0;
+        if (fds[i].fd < 0)
+            continue;
+        found = weft__fd_wait_ask(&waits[i]);
+        fds[i].revents = found == -EBADF ? POLLNVAL : (short)found;
+        ready += fds[i].revents != 0;
+    }
+    return ready;
+}
+
+/* Put a node on each list: false when one has become ready. */
+static bool publish(struct weft__fd_wait *waits, const struct pollfd *fds,
+                    nfds_t n, uint64_t gen)
+{
+    for (nfds_t i = 0; i < n; i++) {
+        bool published;
+
+        if (fds[i].fd < 0)
+            continue;
+        waits[i].in.gen = waits[i].out.gen = gen;
+        weft__lock_acquire(weft__fd_wait_lock(&waits[i]));
+        published = weft__fd_wait_publish(&waits[i]);
+        weft__lock_release(weft__fd_wait_lock(&waits[i]));
+        if (!published)
+            return false;
+    }
+    return true;
+}
+
+static void leave(struct weft__fd_wait *waits, const struct pollfd *fds,
+                  nfds_t n)
+{
+    for (nfds_t i = 0; i < n; i++)
+        if (fds[i].fd >= 0)
+            weft__fd_wait_leave(&waits[i]);
+}
+
+/*
+ * Ask, and if nothing is there wait and ask again. The wait is opened before
+ * the nodes are published, one list after the other: nothing is taken, so it
+ * does no harm that the first may be claimed while the last is not there yet.
+ */
+static int wait_and_ask(struct weft__fd_wait *waits, struct pollfd *fds,
+                        nfds_t n, struct weft__fiber *self, int64_t deadline)
+{
+    for (;;) {
+        enum weft__cause cause = WEFT__CAUSE_OK;
+        int ready = ask(waits, fds, n);
+        int64_t until = deadline;
+        int status;
+        uint64_t gen;
+
+        if (ready > 0)
+            return ready;
+        for (nfds_t i = 0; i < n; i++)
+            if (fds[i].fd >= 0)
+                until = weft__wait_clip(waits[i].use.desc, until);
+        status = weft__wait_refused(self, until);
+        if (status != 0)
+            return status;
+
+        gen = weft__park_open_until(self, 0, "descriptors", fds, until);
+        weft__outside_begin(self);
+        if (publish(waits, fds, n, gen))
+            cause = weft__park(self);
+        else
+            (void)weft__park_revoke(self, &cause);
+        weft__outside_end(self);
+        leave(waits, fds, n);
+        if (cause != WEFT__CAUSE_OK && cause != WEFT__CAUSE_CLOSED)
+            return weft__cause_code(cause);
+    }
+}
+
+/* The first `begun` waits are over. */
+static void end(struct weft__fd_wait *waits, const struct pollfd *fds,
+                nfds_t begun)
+{
+    for (nfds_t i = 0; i < begun; i++)
+        if (fds[i].fd >= 0)
+            weft__fd_wait_end(&waits[i]);
+}
+
+static int poll_waits(struct weft__fd_wait *waits, struct pollfd *fds,
+                      nfds_t n, struct weft__fiber *self, int64_t deadline)
+{
+    int status = 0;
+    nfds_t begun = 0;
+
+    for (; begun < n && status == 0; begun++) {
+        if (fds[begun].fd < 0)
+            continue;
+        status = weft__fd_wait_begin(&waits[begun], fds[begun].fd,
+                                     fds[begun].events, self);
+        if (status != 0)
+            break;
+    }
+    if (status == 0) {
+        status = wait_and_ask(waits, fds, n, self, deadline);
+    } else if (status == -EBADF) {
+        fds[begun].revents = POLLNVAL;
+        status = 1;
+    }
+    end(waits, fds, begun);
+    return status;
+}
+
+static int poll_all(struct pollfd *fds, nfds_t n, struct weft__fiber *self,
+                    int64_t deadline)
+{
+    struct weft__fd_wait few[POLL_INLINE];
+    struct weft__fd_wait *waits = few;
+    int status;
+
+    if (n > POLL_INLINE) {
+        waits = malloc(n * sizeof(*waits));
+        if (!waits)
+            return -ENOMEM;
+    }
+    status = poll_waits(waits, fds, n, self, deadline);
+    if (waits != few)
+        free(waits);
+    return status;
+}
+
+int weft_poll_until(struct pollfd *fds, nfds_t n, weft_time_t deadline)
+{
+    struct weft__fiber *self = weft__fiber_self();
+    int ready;
+
+    if ((!fds && n > 0) || n > POLL_MAX)
+        return -EINVAL;
+    if (weft__canceled_on_entry(self, deadline))
+        return -ECANCELED;
+    ready = look(fds, n);
+    if (ready == 0)
+        ready = weft__wait_refused(self, deadline);
+    if (ready != 0)
+        return ready;
+    if (wants_lane(fds, n))
+        return weft__blocking_wait(self, fds->fd, fds->events, deadline);
+    return poll_all(fds, n, self, deadline);
+}
+
+int weft_poll(struct pollfd *fds, nfds_t n)
+{
+    return weft_poll_until(fds, n, WEFT_FOREVER);
+}
+
+int weft_fd_wait_until(int fd, int events, weft_time_t deadline)
+{
+    struct pollfd one = { .fd = fd, .events = (short)events };
+    int ready;
+
+    if (fd < 0)
+        return -EBADF;
+    if (!(events & POLL_EVENTS) || events & ~POLL_EVENTS)
+        return -EINVAL;
+    ready = weft_poll_until(&one, 1, deadline);
+    if (ready <= 0)
+        return ready;
+    return one.revents & POLLNVAL ? -EBADF : one.revents;
+}
+
+int weft_fd_wait(int fd, int events)
+{
+    return weft_fd_wait_until(fd, events, WEFT_FOREVER);
+}
