@@ -2,6 +2,9 @@
 # files and the header that Debian's node-llhttp puts below /usr/share. The code
 # is generated and not ours, so it is compiled without our warnings. Whoever
 # asks second gets the same library.
+#
+# Strict: a line ends with CR LF and a URL is ASCII. What a lenient parser lets
+# pass is what two servers in a row may read differently.
 
 function(weft_llhttp)
     if(TARGET weft_llhttp)
@@ -21,6 +24,7 @@ function(weft_llhttp)
                 "${LLHTTP_SOURCE_DIR}/llhttp.c")
     target_include_directories(weft_llhttp SYSTEM PUBLIC
                                "${LLHTTP_INCLUDE_DIR}")
-    target_compile_options(weft_llhttp PRIVATE -w)
+    target_compile_definitions(weft_llhttp PUBLIC LLHTTP_STRICT_MODE=1)
+    target_compile_options(weft_llhttp PRIVATE -w ${sanitize})
     set_target_properties(weft_llhttp PROPERTIES POSITION_INDEPENDENT_CODE ON)
 endfunction()
