@@ -20,9 +20,11 @@ build_packages=(
 )
 # To test it too: the second compiler, the sanitizers, valgrind. g++ is for the
 # public headers and exceptions, llvm names the lines in reports of clang's
-# sanitizers, spin goes through the models, python3 through the log of codes.
+# sanitizers, spin goes through the models, python3 through the log of codes; it
+# also asks the HTTP servers, as do curl, wrk and ab (of apache2-utils).
 test_packages=(
     check g++ clang libclang-rt-14-dev llvm valgrind patch spin python3
+    curl wrk apache2-utils
 )
 # For test.sh --fresh.
 fresh_packages=(debootstrap)

@@ -96,8 +96,7 @@ int answer_status(struct conn *c, int status)
 {
     const char *allow = status == 405 ? answer_refuses(c) : NULL;
     char text[64];
-    int n = snprintf(text, sizeof(text), "%d %s\n", status,
-                     out_reason(status));
+    int n = snprintf(text, sizeof(text), "%d %s\n", status, out_reason(status));
 
     return answer_text(c, status, allow != NULL ? allow : "", text, (size_t)n);
 }
@@ -146,8 +145,7 @@ static int answer_cpu(struct conn *c)
         if (i % 4096 == 0) {
             port_checkpoint();
             /* relaxed: see server_cut(). */
-            if (atomic_load_explicit(&c->server->cutting,
-                                     memory_order_relaxed))
+            if (atomic_load_explicit(&c->server->cutting, memory_order_relaxed))
                 return -1;
         }
     }

@@ -60,15 +60,17 @@ static void conn_busy(struct conn *c)
 static void conn_refuse(struct conn *c, int status)
 {
     c->close = true;
-    if (answer_status(c, status) == 0 && out_flush(c) == 0)
-        c->linger = true;
+    if (answer_status(c, status) != 0 || out_flush(c) != 0)
+        return;
+    c->requests++;
+    c->linger = true;
 }
 
 /* The input is at its end, or late: is there someone to be told? */
 static void conn_ended(struct conn *c, ssize_t got)
 {
-    bool stopping = atomic_load_explicit(&c->server->stopping,
-                                         memory_order_relaxed);
+    bool stopping =
+        atomic_load_explicit(&c->server->stopping, memory_order_relaxed);
 
     if (c->started == 0)
         return;
@@ -111,8 +113,8 @@ static bool conn_more(struct conn *c)
 /* Answer one request. False: it was the last. */
 static bool conn_answer(struct conn *c)
 {
-    bool stopping = atomic_load_explicit(&c->server->stopping,
-                                         memory_order_relaxed);
+    bool stopping =
+        atomic_load_explicit(&c->server->stopping, memory_order_relaxed);
     bool keep = llhttp_should_keep_alive(&c->parser) && !stopping;
 
     /* Framing that HTTP/1.0 does not know: where the next request begins may

@@ -85,14 +85,13 @@ static int file_open_at(const struct server *server, int dir, const char *path,
         return place;
     fd = sys_fstat(place, st);
     if (fd == 0 && S_ISDIR(st->st_mode)) {
-        fd = index ? file_open_at(server, place, "index.html", st, cached,
-                                  false)
-                   : -EISDIR;
+        fd = index
+                 ? file_open_at(server, place, "index.html", st, cached, false)
+                 : -EISDIR;
     } else if (fd == 0) {
         fd = S_ISREG(st->st_mode)
-                 ? sys_open_beneath(dir, path,
-                                    O_RDONLY | O_NONBLOCK | O_NOCTTY, cached,
-                                    walk)
+                 ? sys_open_beneath(dir, path, O_RDONLY | O_NONBLOCK | O_NOCTTY,
+                                    cached, walk)
                  : -ENOENT;
         if (fd >= 0 && (sys_fstat(fd, st) != 0 || !S_ISREG(st->st_mode))) {
             sys_close(fd);
@@ -189,8 +188,7 @@ static int file_send(struct conn *c, int fd, uint64_t size)
 
     if (size <= OUT_SIZE - c->out_len) {
         while (size > 0) {
-            ssize_t got = port_read_file(fd, c->out + c->out_len,
-                                         (size_t)size);
+            ssize_t got = port_read_file(fd, c->out + c->out_len, (size_t)size);
 
             if (got <= 0)
                 return got < 0 ? (int)got : -EIO;

@@ -39,7 +39,7 @@ struct options {
     size_t head_count; /* header lines, those of a trailer too */
     size_t uri_size;
     size_t body_size;
-    int64_t idle;      /* ns */
+    int64_t idle; /* ns */
     int64_t total;
     int64_t grace;
     bool walk;
@@ -80,8 +80,8 @@ int server_main(void *options);
 
 /* ---- a connection -------------------------------------------------------- */
 
-#define IN_SIZE 16384
-#define OUT_SIZE 16384
+#define IN_SIZE   16384
+#define OUT_SIZE  16384
 #define HEAD_ROOM 512 /* no head of an answer is longer */
 
 enum route { ROUTE_FILE, ROUTE_PLAINTEXT, ROUTE_CPU, ROUTE_ECHO };
@@ -95,15 +95,16 @@ struct request {
     int status;        /* what is wrong with it, or 0 */
     size_t head_bytes; /* used up by the head so far */
     size_t head_lines;
+    char last; /* byte that was parsed */
     size_t url_len;
     enum header header; /* the line being parsed */
     size_t name_len;
     size_t value_len;
-    char name[8];   /* as much as tells the lines that matter apart */
+    char name[8]; /* as much as tells the lines that matter apart */
     char value[256];
-    bool host;       /* there was a Host line */
-    bool expect;     /* the client waits for 100 before it sends the body */
-    size_t framing;  /* bytes of the body that are not its content */
+    bool host;      /* there was a Host line */
+    bool expect;    /* the client waits for 100 before it sends the body */
+    size_t framing; /* bytes of the body that are not its content */
     size_t body_len;
     /* Known when the head is complete; they point into the URL. */
     enum route route;
@@ -121,10 +122,10 @@ struct conn {
     /* Waits for the first byte of a request, or for the last of a client that
      * was told to go: nothing is lost if it is closed now. */
     atomic_bool idle;
-    bool close;        /* after this answer */
-    bool linger;       /* the client may still be sending */
-    int64_t now;       /* when the connection last looked at the clock */
-    int64_t started;   /* when the request began; 0 between two */
+    bool close;      /* after this answer */
+    bool linger;     /* the client may still be sending */
+    int64_t now;     /* when the connection last looked at the clock */
+    int64_t started; /* when the request began; 0 between two */
     uint64_t requests;
     /* For a port that uses them: the timeouts that the socket has, in ns. It
      * comes with the idle time. */

@@ -41,27 +41,18 @@ void port_unlock(void)
 
 /* ---- waiting ------------------------------------------------------------- */
 
-static struct timeval timeval_of(int64_t ns)
-{
-    return (struct timeval){ .tv_sec = ns / NS_PER_SEC,
-                             .tv_usec = ns % NS_PER_SEC / 1000 };
-}
-
-/* False: the deadline has passed. Less than a millisecond is rounded up, since
- * 0 would mean to wait for ever. */
+/* False: the deadline has passed. */
 static bool socket_timeout(struct conn *c, int option, int64_t *set,
                            int64_t deadline)
 {
     int64_t left = deadline - c->now;
-    struct timeval tv;
 
     if (left <= 0)
         return false;
-    if (left == *set)
-        return true;
-    *set = left;
-    tv = timeval_of(left > 1000000 ? left : 1000000);
-    setsockopt(c->fd, SOL_SOCKET, option, &tv, sizeof(tv));
+    if (left != *set) {
+        sys_timeout(c->fd, option, left);
+        *set = left;
+    }
     return true;
 }
 
@@ -174,15 +165,12 @@ static bool count_up(size_t most)
 
 static void accept_loop(struct server *server)
 {
-    struct timeval tv = timeval_of(server->options->idle);
     pthread_attr_t attr;
 
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_SIZE);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    /* For the connections; accept4() comes back in vain now and then. */
-    setsockopt(server->listen_fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-    setsockopt(server->listen_fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+    /* The timeout that connections inherit ends accept4() too, now and then. */
     while (count_up(server->options->connections)) {
         int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -268,9 +256,9 @@ int port_serve(struct server *server)
     return 0;
 }
 
-int port_listen(const char *host, const char *service)
+int port_listen(const struct options *options)
 {
-    return sys_listen(host, service);
+    return sys_listen(options->host, options->service, options->idle);
 }
 
 int port_run(const struct options *options, int (*entry)(void *), void *arg)

@@ -83,8 +83,8 @@ static bool seconds(const char *text, int64_t *value)
         *value = (int64_t)(s * (double)NS_PER_SEC);
         return true;
     }
-    fprintf(stderr, "%s: '%s' is no time of 0.001 to 1000000 s\n",
-            port_program, text);
+    fprintf(stderr, "%s: '%s' is no time of 0.001 to 1000000 s\n", port_program,
+            text);
     return false;
 }
 

@@ -29,7 +29,7 @@ extern const char port_program[];
 int port_run(const struct options *options, int (*entry)(void *), void *arg);
 
 /* A listening socket, or -errno. */
-int port_listen(const char *host, const char *service);
+int port_listen(const struct options *options);
 
 /*
  * Accept, and run conn_run(server, fd) for each connection beside the others,

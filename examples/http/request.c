@@ -239,22 +239,35 @@ void request_reset(struct conn *c)
     }
 }
 
-/* What the parser stumbled over may stand in a method or behind it: then it is
- * a method nobody knows (501), else no HTTP at all. */
-static bool is_of_method(char ch)
+static bool is_token(char ch)
 {
     return is_alnum(ch) ||
-           (ch != '\0' && strchr(" !#$%&'*+-.^_`|~", ch) != NULL);
+           (ch != '\0' && strchr("!#$%&'*+-.^_`|~", ch) != NULL);
 }
 
-static int request_blame(const struct conn *c, llhttp_errno_t err)
+/*
+ * A method nobody knows (501) or no HTTP at all (400)? The parser stumbled over
+ * a character that may stand in a method, or over the blank behind one.
+ */
+static bool request_has_method(const struct conn *c, const char *begin)
+{
+    const char *at = llhttp_get_error_pos(&c->parser);
+
+    if (at == NULL)
+        return false;
+    return is_token(*at) ||
+           (*at == ' ' && is_token(at > begin ? at[-1] : c->request.last));
+}
+
+/* `begin`: what was parsed last. */
+static int request_blame(const struct conn *c, llhttp_errno_t err,
+                         const char *begin)
 {
     const char *reason = llhttp_get_error_reason(&c->parser);
-    const char *at = llhttp_get_error_pos(&c->parser);
 
     switch (err) {
     case HPE_INVALID_METHOD:
-        return at != NULL && is_of_method(*at) ? 501 : 400;
+        return request_has_method(c, begin) ? 501 : 400;
     case HPE_INVALID_CONSTANT:
         return strncmp(reason, "Invalid method for", 18) == 0 ? 501 : 400;
     case HPE_INVALID_VERSION:
@@ -296,12 +309,13 @@ enum fed request_feed(struct conn *c)
         llhttp_resume(&c->parser);
     } else if (err != HPE_OK) {
         if (r->status == 0)
-            r->status = request_blame(c, err);
+            r->status = request_blame(c, err, at);
         return FED_BAD;
     }
     c->in_at += n;
     if (r->phase == REQUEST_DONE)
         return FED_REQUEST;
+    r->last = at[n - 1];
     if (head)
         r->head_bytes += n;
     else

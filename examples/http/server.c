@@ -95,7 +95,7 @@ int server_main(void *arg)
     server.root_fd = sys_open(options->root, O_PATH | O_DIRECTORY);
     if (server.root_fd < 0)
         return server_fail(options->root, server.root_fd);
-    server.listen_fd = port_listen(options->host, options->service);
+    server.listen_fd = port_listen(options);
     if (server.listen_fd < 0) {
         sys_close(server.root_fd);
         return server_fail("cannot listen", server.listen_fd);

@@ -52,9 +52,8 @@ static int open_walk(int root, const char *path, int flags)
                                    flags | O_NOFOLLOW |
                                        (path[n] == '/' ? O_DIRECTORY : 0)));
             else
-                fd = answer(openat(dir, name,
-                                   O_PATH | O_DIRECTORY | O_NOFOLLOW |
-                                       O_CLOEXEC));
+                fd = answer(openat(
+                    dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
         }
         if (dir != root)
             close(dir);
@@ -138,7 +137,19 @@ NOINLINE void sys_want_files(size_t n)
 
 /* ---- sockets ------------------------------------------------------------- */
 
-static int listen_at(const struct addrinfo *info)
+/* Less than a millisecond is rounded up: 0 would mean for ever. */
+NOINLINE int sys_timeout(int fd, int option, int64_t timeout)
+{
+    int64_t ns = timeout > 1000000 ? timeout : 1000000;
+    struct timeval tv = { .tv_sec = ns / NS_PER_SEC,
+                          .tv_usec = ns % NS_PER_SEC / 1000 };
+
+    return answer(setsockopt(fd, SOL_SOCKET, option, &tv, sizeof(tv)));
+}
+
+/* All is set before it listens: the kernel accepts without us, and copies what
+ * it finds then. */
+static int listen_at(const struct addrinfo *info, int64_t timeout)
 {
     int on = 1;
     int fd = socket(info->ai_family, info->ai_socktype | SOCK_CLOEXEC,
@@ -146,6 +157,10 @@ static int listen_at(const struct addrinfo *info)
 
     if (fd < 0)
         return -errno;
+    if (timeout > 0) {
+        sys_timeout(fd, SO_RCVTIMEO, timeout);
+        sys_timeout(fd, SO_SNDTIMEO, timeout);
+    }
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
         bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, 4096) == 0)
@@ -155,7 +170,7 @@ static int listen_at(const struct addrinfo *info)
     return on;
 }
 
-NOINLINE int sys_listen(const char *host, const char *service)
+NOINLINE int sys_listen(const char *host, const char *service, int64_t timeout)
 {
     struct addrinfo hints = {
         .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
@@ -167,7 +182,7 @@ NOINLINE int sys_listen(const char *host, const char *service)
 
     if (getaddrinfo(host, service, &hints, &info) != 0)
         return -EINVAL;
-    fd = listen_at(info);
+    fd = listen_at(info, timeout);
     freeaddrinfo(info);
     return fd;
 }

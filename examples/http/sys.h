@@ -35,8 +35,12 @@ int sys_close(int fd);
 int sys_shutdown(int fd, int how);
 
 /* A listening TCP socket; -EINVAL if host or service is no number. Its
- * connections inherit what is set on it: no delay of small writes. */
-int sys_listen(const char *host, const char *service);
+ * connections inherit what is set on it: that small writes are not delayed and
+ * that blocking calls end after `timeout` ns, if it is not 0. */
+int sys_listen(const char *host, const char *service, int64_t timeout);
+
+/* How long a socket's calls block; `option` is SO_RCVTIMEO or SO_SNDTIMEO. */
+int sys_timeout(int fd, int option, int64_t timeout);
 int sys_port(int fd);
 
 /* Files enough for `n` connections, as far as the hard limit goes. */
