@@ -110,6 +110,16 @@ static void check_queues(struct audit *audit)
               most);
 }
 
+static void check_timers(struct audit *audit)
+{
+    for (unsigned i = 0; i < weft__sched.count; i++) {
+        uint64_t wrong = weft__timer_audit(weft__sched.workers[i]->timers);
+
+        if (wrong)
+            fault(audit, "timers out of order", wrong, 0);
+    }
+}
+
 int weft_audit(FILE *out)
 {
     struct audit audit = { .out = out };
@@ -119,5 +129,6 @@ int weft_audit(FILE *out)
     check_live(&audit);
     check_idle(&audit);
     check_queues(&audit);
+    check_timers(&audit);
     return audit.faults;
 }

@@ -232,6 +232,8 @@ int weft_stats(weft_stats_t *out)
     lane_stats(WEFT__LANE_FILE, &out->file_lane);
     lane_stats(WEFT__LANE_FD, &out->fd_lane);
     lane_stats(WEFT__LANE_RESOLVE, &out->resolve_lane);
+    weft__sched_timers(&out->timers, &out->timers_armed,
+                       &out->timers_expired);
     return 0;
 }
 

@@ -93,9 +93,11 @@ static uint64_t outside(void)
     for (unsigned i = 0; i < weft__sched.count; i++) {
         struct weft__counters *c = &weft__sched.workers[i]->counters;
 
-        /* acquire: pairs with weft__outside_begin(). */
+        /* acquire: pairs with weft__count_wait(). */
         n += weft__load(&c->outside_begun, ACQUIRE);
         n -= weft__load(&c->outside_over, ACQUIRE);
+        n += weft__load(&c->timed_begun, ACQUIRE);
+        n -= weft__load(&c->timed_over, ACQUIRE);
     }
     return n;
 }

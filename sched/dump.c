@@ -43,15 +43,24 @@ static void describe_wait(const struct weft__fiber *f, int64_t now,
 {
     struct weft__fiber_cold *cold = weft__fiber_cold(f);
     const char *what = weft__load(&cold->what, RELAXED);
+    void *object = weft__load(&cold->object, RELAXED);
     int64_t since = weft__load(&cold->since, RELAXED);
+    int64_t deadline = weft__load(&cold->deadline, RELAXED);
     uint64_t state =
         weft__load(&f->wake, RELAXED) & WEFT__WAKE_STATE_MASK;
+    char which[24] = "";
+    int used;
 
     text[0] = '\0';
-    if ((state == WEFT__WAKE_OPEN || state == WEFT__WAKE_PARKED) && what)
-        snprintf(text, size, ", waits for %s %p for %" PRId64 " ms", what,
-                 weft__load(&cold->object, RELAXED),
-                 (now - since) / 1000000);
+    if ((state != WEFT__WAKE_OPEN && state != WEFT__WAKE_PARKED) || !what)
+        return;
+    if (object)
+        snprintf(which, sizeof(which), " %p", object);
+    used = snprintf(text, size, ", waits for %s%s for %" PRId64 " ms", what,
+                    which, (now - since) / 1000000);
+    if (deadline != WEFT_FOREVER && used > 0 && (size_t)used < size)
+        snprintf(text + used, size - (size_t)used,
+                 ", deadline in %" PRId64 " ms", (deadline - now) / 1000000);
 }
 
 static void dump_one(struct weft__fiber *f, uint64_t life, void *arg)
@@ -59,7 +68,7 @@ static void dump_one(struct weft__fiber *f, uint64_t life, void *arg)
     struct dump *dump = arg;
     const char *name = weft__fiber_cold(f)->name;
     uintptr_t stack = weft__load(&f->stack, RELAXED);
-    char wait[120], line[400];
+    char wait[160], line[440];
     int status;
 
     if (dump->listed < 0)
@@ -102,6 +111,20 @@ static void add(const struct weft__counters *from, weft_worker_stats_t *to)
     to->sleeps += weft__load(&from->sleeps, RELAXED);
     to->polls += weft__load(&from->polls, RELAXED);
     to->overflows += weft__load(&from->overflows, RELAXED);
+}
+
+void weft__sched_timers(uint64_t *standing, uint64_t *armed,
+                        uint64_t *expired)
+{
+    *standing = *armed = *expired = 0;
+    for (unsigned i = 0; i < weft__sched.count; i++) {
+        struct weft__timer_heap *heap = weft__sched.workers[i]->timers;
+
+        /* relaxed: as above. */
+        *standing += weft__load(&heap->standing, RELAXED);
+        *armed += weft__load(&heap->armed, RELAXED);
+        *expired += weft__load(&heap->expired, RELAXED);
+    }
 }
 
 int weft__sched_counters(unsigned index, weft_worker_stats_t *out)

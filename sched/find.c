@@ -4,8 +4,22 @@
  * In the short way, taken at each switch: the next slot, for at most 61 turns
  * in a row while the ring holds anything (or a pair that readies each other
  * would starve it), then the ring. Every 61st turn takes the long way, in the
- * base context: the injection queue first, so that a busy worker does not
- * starve it, and the poller after 1 ms.
+ * base context: timers that are due, the injection queue, so that a busy
+ * worker does not starve it, and the poller.
+ *
+ * Where these turns took longer than a millisecond there are fewer until the
+ * next long look, so that it comes about that often; and the monitor ends them
+ * when they suddenly last. (Its store to `turns` may be lost against our
+ * count; then it makes it again.) So no turn has to read the clock.
+ *
+ * The poller costs a system call. It is asked at each long look while a fiber
+ * that parked here waits for the world, but not twice in 16 us, and else once
+ * a millisecond.
+ *
+ * Once a millisecond, and when there is nothing else to do, a worker looks
+ * after those who have not taken the long way for a millisecond and do not
+ * sleep either: it ends the waits in their heaps and dispatches in their
+ * loops.
  *
  * A worker with nothing of its own looks at the others': it takes half of the
  * first ring that holds something. It takes a next slot only when nothing
@@ -23,6 +37,7 @@
 enum {
     INJECT_BATCH = 64,
     POLL_EVERY = 1000000,   /* ns */
+    POLL_LEAST = 16000,     /* ns between two passes while something runs */
     SPIN_FOR = 20000,       /* ns a searcher looks around before it sleeps */
     NEXT_SLOT_AGE = 50000,  /* ns without a turn of its owner */
     SPIN_PAUSES = 16
@@ -70,10 +85,12 @@ static inline struct weft__fiber *take_local(struct weft__worker *w)
 struct weft__fiber *weft__find_local(struct weft__worker *w)
 {
     struct weft__fiber *f;
+    uint32_t turns = weft__load(&w->turns, RELAXED);
 
-    if (w->turns == 0)
+    if (turns == 0)
         return NULL;
-    w->turns--;
+    /* relaxed: see above. */
+    weft__store(&w->turns, turns - 1, RELAXED);
     weft__order_hide();
     f = take_local(w);
     weft__order_show();
@@ -206,41 +223,98 @@ static struct weft__fiber *search(struct weft__worker *w)
 
 /* --- The long way ----------------------------------------------------------- */
 
-static void look_at_world(struct weft__worker *w)
+/* Dispatch in the loop of `of`, which may be the caller. */
+static void look_at_world(struct weft__worker *w, struct weft__worker *of,
+                          int64_t now)
 {
     weft__count(&w->counters.polls, 1);
-    w->polled = w->clock;
-    weft__sched.config.poll.pass(w->poller);
+    /* relaxed: for whoever thinks of doing the same. */
+    weft__store(&of->polled, now, RELAXED);
+    weft__sched.config.poll.pass(of->poller);
+}
+
+/* Does a fiber that parked here wait for the world? (Or here was one that
+ * woke elsewhere: then we ask too often.) */
+static bool waits_for_world(const struct weft__worker *w)
+{
+    /* relaxed: the owner's own. */
+    return weft__load(&w->counters.outside_begun, RELAXED) !=
+           weft__load(&w->counters.outside_over, RELAXED);
+}
+
+/* Is a pass due, though there may be other things to do? */
+static bool poll_due(const struct weft__worker *w, int64_t now)
+{
+    int64_t since = now - weft__load(&w->polled, RELAXED);
+
+    return since >= POLL_EVERY || (since >= POLL_LEAST && waits_for_world(w));
+}
+
+/* Others that have not come by here for long, and do not sleep. */
+static void look_after_others(struct weft__worker *w, int64_t now)
+{
+    w->helped = now;
+    for (unsigned i = 0; i < weft__sched.count; i++) {
+        struct weft__worker *other = weft__sched.workers[i];
+
+        /* relaxed: looks; what is done then takes locks. */
+        if (other == w || weft__idle_sleeps(other->index) ||
+            now - weft__load(&other->clock, RELAXED) < POLL_EVERY)
+            continue;
+        if (weft__timer_head(other->timers) <= now)
+            weft__timer_expire(w, other->timers, now);
+        if (now - weft__load(&other->polled, RELAXED) >= POLL_EVERY)
+            look_at_world(w, other, now);
+    }
+}
+
+/* The turns are used up: so many until the next long look. As many as fit a
+ * millisecond, if those since the last one took `took`. */
+static void turns_renew(struct weft__worker *w, int64_t took)
+{
+    int64_t next = 2 * w->budget;
+
+    if (took > POLL_EVERY)
+        next = w->budget * (int64_t)POLL_EVERY / took;
+    w->budget = next < 1 ? 1 : next < WEFT__TURNS ? (uint32_t)next
+                                                  : (uint32_t)WEFT__TURNS;
+    weft__store(&w->turns, w->budget, RELAXED);
 }
 
 /* Everything but other workers' queues. */
-static struct weft__fiber *find_own(struct weft__worker *w)
+static struct weft__fiber *find_own(struct weft__worker *w, int64_t now,
+                                    int64_t took)
 {
     struct weft__fiber *f = NULL;
 
-    if (weft__timer_head(w->timers) <= w->clock)
-        weft__timer_expire(w, w->timers, w->clock);
-
-    if (w->turns == 0) {
-        w->turns = WEFT__TURNS;
+    if (weft__timer_head(w->timers) <= now)
+        weft__timer_expire(w, w->timers, now);
+    if (now - w->helped >= POLL_EVERY)
+        look_after_others(w, now);
+    if (weft__load(&w->turns, RELAXED) == 0) {
+        turns_renew(w, took);
         f = take_injected(w);
     }
-    if (w->clock - w->polled >= POLL_EVERY)
-        look_at_world(w);
+    if (poll_due(w, now))
+        look_at_world(w, w, now);
     if (f || (f = take_local(w)) || (f = take_injected(w)))
         return f;
-    look_at_world(w);
+    look_after_others(w, now);
+    look_at_world(w, w, now);
     return take_local(w);
 }
 
 struct weft__fiber *weft__find(struct weft__worker *w)
 {
     struct weft__fiber *f;
+    int64_t now = weft__os_now();
+    int64_t took = now - weft__load(&w->clock, RELAXED);
 
-    w->clock = weft__os_now();
+    /* relaxed: for those who wonder whether we are stuck. */
+    weft__store(&w->clock, now, RELAXED);
     /* relaxed: the monitor asks again if this answers an older wish. */
     weft__store(&w->preempt, 0, RELAXED);
-    f = find_own(w);
+    f = find_own(w, now, took);
     if (!f && weft__idle_spin_begin(w))
         f = search(w);
     if (w->spinning)

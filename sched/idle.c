@@ -154,7 +154,7 @@ void weft__idle(struct weft__worker *w)
             /* Nobody puts an entry into the heap of one who sleeps. */
             weft__sched.config.poll.sleep(w->poller,
                                           weft__timer_head(w->timers));
-            w->clock = weft__os_now();
+            weft__store(&w->clock, weft__os_now(), RELAXED);
         }
     }
     /* If our bit is gone, a waker took it and counted us as a spinner; else

@@ -6,7 +6,12 @@
  * look it
  *
  *   - wakes a sleeper when a queue or next slot has stood since the last look
- *     while its owner made no turn (what weft__idle_hint() may have missed),
+ *     while its owner made no turn (what weft__idle_hint() may have missed);
+ *     where something stands that it sees for the first time it looks again
+ *     after 100 us, once,
+ *   - asks a worker that has not taken the long look for 1 ms to do so at its
+ *     next turn, and wakes a sleeper to do it in its place (find.c) when its
+ *     timers are due, or someone waits for the world,
  *   - asks a fiber that has not switched for 10 ms to yield at its next
  *     weft_checkpoint().
  *
@@ -27,6 +32,7 @@
 enum {
     LOOK_SOON = 1000000,   /* ns */
     LOOK_LATE = 10000000,
+    LOOK_AGAIN = 100000,
     STUCK_AFTER = 10000000,
     CANCEL_AGAIN = 20000000
 };
@@ -44,28 +50,56 @@ void weft__monitor_ring(void)
     weft__os_futex_wake(&weft__sched.bell, 1);
 }
 
-static bool is_idle(unsigned index)
+/* Does any fiber wait for a descriptor or the like? */
+static bool someone_waits_outside(void)
 {
-    /* relaxed: a look. */
-    return weft__load(&weft__sched.idle_mask[index / 64], RELAXED) >>
-               (index % 64) & 1;
+    uint64_t waits = 0;
+
+    /* relaxed: a look; what it misses is there at the next one. */
+    for (unsigned i = 0; i < weft__sched.count; i++) {
+        struct weft__counters *c = &weft__sched.workers[i]->counters;
+
+        waits += weft__load(&c->outside_begun, RELAXED) -
+                 weft__load(&c->outside_over, RELAXED);
+    }
+    return waits != 0;
 }
 
-static void look_at(struct weft__worker *w, struct seen *seen, int64_t now)
+/* A worker that takes no long look: its timers and its loop may be due. */
+static void look_unserved(struct weft__worker *w, int64_t now)
+{
+    weft__store(&w->turns, 0, RELAXED);
+    if (weft__timer_head(w->timers) <= now ||
+        (now - weft__load(&w->polled, RELAXED) >= LOOK_SOON &&
+         someone_waits_outside()))
+        weft__idle_wake_one();
+}
+
+/* Is there anything that the worker could run? */
+static bool has_work(struct weft__worker *w)
+{
+    /* relaxed: a sleeper that finds nothing lies down again. */
+    return weft__load(&w->next, RELAXED) != 0 || weft__runq_len(&w->runq) > 0;
+}
+
+/* true: something stands there that may be on its way, or not. */
+static bool look_at(struct weft__worker *w, struct seen *seen, int64_t now)
 {
     uint64_t switches = weft__load(&w->counters.switches, RELAXED);
+    bool idle = weft__idle_sleeps(w->index);
 
-    if (switches != seen->switches || is_idle(w->index)) {
+    if (!idle && now - weft__load(&w->clock, RELAXED) >= LOOK_SOON)
+        look_unserved(w, now);
+    if (idle || switches != seen->switches) {
         seen->switches = switches;
         seen->since = now;
-        return;
+        return !idle && has_work(w);
     }
     if (now - seen->since >= STUCK_AFTER)
         weft__store(&w->preempt, 1, RELAXED);
-    /* relaxed: a sleeper that finds nothing lies down again. */
-    if (weft__load(&w->next, RELAXED) != 0 || weft__runq_len(&w->runq) > 0 ||
-        weft__inject_len() > 0)
+    if (has_work(w) || weft__inject_len() > 0)
         weft__idle_wake_one();
+    return false;
 }
 
 static void cancel_one(struct weft__fiber *f, uint64_t life, void *arg)
@@ -118,7 +152,7 @@ bool weft__monitor_watch(void)
 {
     struct seen seen[WEFT__WORKERS_MAX] = { 0 };
     int64_t deadline = INT64_MAX, cancelled = 0;
-    bool slept = false;
+    bool slept = false, again = false;
 
     for (;;) {
         /* acquire: what the ringers did. Read first: a bell that rings
@@ -126,6 +160,7 @@ bool weft__monitor_watch(void)
         uint32_t bell = weft__load(&weft__sched.bell, ACQUIRE);
         int64_t now = weft__os_now();
         int64_t timeout;
+        bool stands = false;
 
         if (deadline == INT64_MAX &&
             weft__load(&weft__sched.entry_done, ACQUIRE)) {
@@ -145,9 +180,12 @@ bool weft__monitor_watch(void)
             }
         }
         for (unsigned i = 0; i < weft__sched.count; i++)
-            look_at(weft__sched.workers[i], &seen[i], now);
+            stands |= look_at(weft__sched.workers[i], &seen[i], now);
 
         timeout = look_after(&slept);
+        again = stands && !again && timeout == LOOK_SOON;
+        if (again)
+            timeout = LOOK_AGAIN;
         if (timeout != LOOK_LATE)
             slept = slept && timeout < 0;
         if (deadline != INT64_MAX &&

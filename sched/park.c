@@ -26,7 +26,8 @@ uint64_t weft__park_open_until(struct weft__fiber *self, uint64_t flags,
     /* relaxed: dumps take what they get. */
     weft__store(&cold->what, what, RELAXED);
     weft__store(&cold->object, object, RELAXED);
-    weft__store(&cold->since, self->worker->clock, RELAXED);
+    weft__store(&cold->since, weft__load(&self->worker->clock, RELAXED),
+                RELAXED);
     weft__store(&cold->deadline, deadline, RELAXED);
     /* release: who claims this wait sees what we wrote before it. */
     weft__store(&self->wake, gen | flags | WEFT__WAKE_OPEN, RELEASE);
@@ -72,10 +73,10 @@ static int64_t park_deadline(const struct weft__fiber *self)
 /* A deadline is seen to after OPEN and before the switch: timer.h. */
 static enum weft__cause park_until(struct weft__fiber *self, int64_t deadline)
 {
-    weft__outside_begin(self);
+    weft__count_wait(&self->worker->counters.timed_begun);
     weft__timer_arm(self, deadline);
     weft__switch_away(self, WEFT__LEFT_PARK);
-    weft__outside_end(self);
+    weft__count_wait(&self->worker->counters.timed_over);
     return park_over(self);
 }
 
@@ -99,7 +100,7 @@ enum weft__cause weft__park_join(struct weft__fiber *self,
 
     park_check(self);
     if (deadline != WEFT_FOREVER) {
-        weft__outside_begin(self);
+        weft__count_wait(&w->counters.timed_begun);
         weft__timer_arm(self, deadline);
     }
     if (!to)
@@ -108,7 +109,7 @@ enum weft__cause weft__park_join(struct weft__fiber *self,
     w->left_version = version;
     weft__switch(w, self, to ? to : &w->base, WEFT__LEFT_PARK);
     if (deadline != WEFT_FOREVER)
-        weft__outside_end(self);
+        weft__count_wait(&self->worker->counters.timed_over);
     return park_over(self);
 }
 

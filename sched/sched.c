@@ -197,7 +197,7 @@ void weft__yield(struct weft__fiber *self)
     struct weft__fiber *next = weft__find_local(w);
 
     /* relaxed: a guess. */
-    if (!next && w->turns > 0 && weft__inject_len() == 0 &&
+    if (!next && weft__load(&w->turns, RELAXED) > 0 && weft__inject_len() == 0 &&
         !weft__load(&w->preempt, RELAXED))
         return;
     weft__count(&w->counters.yields, 1);

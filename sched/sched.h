@@ -101,6 +101,10 @@ void weft__sched_each(void (*fn)(struct weft__fiber *f, uint64_t life,
 /* Add up the counters of one worker (or all: index UINT_MAX). */
 int weft__sched_counters(unsigned index, weft_worker_stats_t *out);
 
+/* Entries in the heaps of timers now, and what became of them so far. */
+void weft__sched_timers(uint64_t *standing, uint64_t *armed,
+                        uint64_t *expired);
+
 /* The state of a fiber in a word: for dumps. */
 const char *weft__fiber_state(const struct weft__fiber *f);
 

@@ -33,8 +33,8 @@
 enum {
     ROOT = 3,
     ARITY = 4,
-    EXPIRE_BATCH = 32, /* taken out together, for one fence */
-    EXPIRE_ROUNDS = 4,
+    EXPIRE_BATCH = 30, /* taken out together, for one fence */
+    EXPIRE_ROUNDS = 2, /* about as many as are run until the next look */
     RESERVE_MIN = 16   /* chunks mapped at once */
 };
 

@@ -72,7 +72,8 @@ void *weft__worker_main(void *worker)
     weft__set_self(&w->base);
     weft__switch_thread_begin(w);
     weft__overflow_thread_begin();
-    w->clock = weft__os_now();
+    weft__store(&w->clock, weft__os_now(), RELAXED);
+    w->budget = WEFT__TURNS;
     for (;;) {
         struct weft__fiber *f = weft__find(w);
 

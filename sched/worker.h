@@ -46,9 +46,12 @@ struct weft__counters {
     weft__au64 sleeps;
     weft__au64 polls;
     weft__au64 overflows;
-    /* Waits that something outside can end; see weft__outside_begin(). */
+    /* Waits that something outside can end, and waits with a deadline: how
+     * many began on this worker, and how many were over on it. */
     weft__au64 outside_begun;
     weft__au64 outside_over;
+    weft__au64 timed_begun;
+    weft__au64 timed_over;
 };
 
 struct weft__worker {
@@ -60,7 +63,8 @@ struct weft__worker {
     weft__stack_t left_stack;
     struct weft__fiber *left_child; /* of one that joins, or NULL */
     uint64_t left_version;
-    uint32_t turns; /* left until the next long look */
+    weft__au32 turns; /* left until the next long look; see find.c */
+    uint32_t budget;  /* how many there were after the last one */
     uint32_t straight; /* turns since something left the ring */
     void (*errand)(void *); /* what the base is to do for a fiber, or NULL */
     void *errand_arg;
@@ -69,8 +73,9 @@ struct weft__worker {
     unsigned index;
     unsigned victim; /* where the next round of stealing starts */
     bool spinning;
-    int64_t clock;   /* of the last long look */
-    int64_t polled;  /* when this worker's loop was served last */
+    weft__ai64 clock;  /* of the last long look, or of waking up */
+    weft__ai64 polled; /* when this worker's loop was served last */
+    int64_t helped;    /* when it last looked after others */
     struct weft__record_cache records;
     struct weft__stack_cache stacks;
     struct weft__timer_heap *timers;
@@ -133,25 +138,29 @@ static inline void weft__count(weft__au64 *counter, uint64_t n)
 }
 
 /*
- * A wait of the calling fiber that something outside can end, a deadline or a
- * descriptor: while there is one the program is not asleep for ever. Counted
- * up on the worker where it begins and down on the one where it is over, each
- * by that worker alone; only the sum over all says anything. Around a park.
+ * The same of waits. release: who reads this count sees the switch before it
+ * too; pairs with weft__deadlock_look().
+ */
+static inline void weft__count_wait(weft__au64 *counter)
+{
+    weft__store(counter, weft__load(counter, RELAXED) + 1, RELEASE);
+}
+
+/*
+ * A wait of the calling fiber that something outside can end, a descriptor or
+ * a signal: while there is one the program is not asleep for ever. Counted up
+ * on the worker where it begins and down on the one where it is over, each by
+ * that worker alone; only the sum over all says anything. Around a park. Waits
+ * with a deadline are counted by weft__park() itself.
  */
 static inline void weft__outside_begin(struct weft__fiber *self)
 {
-    weft__au64 *n = &self->worker->counters.outside_begun;
-
-    /* release: who reads this count sees the switch before it too; pairs with
-     * weft__deadlock_look(). */
-    weft__store(n, weft__load(n, RELAXED) + 1, RELEASE);
+    weft__count_wait(&self->worker->counters.outside_begun);
 }
 
 static inline void weft__outside_end(struct weft__fiber *self)
 {
-    weft__au64 *n = &self->worker->counters.outside_over;
-
-    weft__store(n, weft__load(n, RELAXED) + 1, RELEASE); /* likewise */
+    weft__count_wait(&self->worker->counters.outside_over);
 }
 
 /* The worker that the caller runs on, or NULL. */
@@ -222,6 +231,12 @@ void weft__switch_away(struct weft__fiber *self, enum weft__left how);
 /* --- idle.c: sleeping and waking ------------------------------------------ */
 
 void weft__idle(struct weft__worker *w);
+/* Does this worker sleep, or is it about to? A look. */
+static inline bool weft__idle_sleeps(unsigned index)
+{
+    return weft__load(&weft__sched.idle_mask[index / 64], RELAXED) >>
+               (index % 64) & 1;
+}
 /* Wake one sleeper for new work, unless someone is looking already. */
 void weft__idle_wake_one(void);
 void weft__idle_wake_all(void);

@@ -143,6 +143,11 @@ typedef struct weft_stats {
     weft_lane_stats_t file_lane;    /* regular files */
     weft_lane_stats_t fd_lane;      /* descriptors in blocking mode */
     weft_lane_stats_t resolve_lane; /* weft_getaddrinfo() */
+    uint64_t timers;            /* entries in the timer heaps now: at most one
+                                   a fiber, some of waits that are over */
+    uint64_t timers_armed;      /* waits that had to put one there, or
+                                   to bring it forward */
+    uint64_t timers_expired;    /* waits that their deadline ended */
 } weft_stats_t;
 
 /*
@@ -167,7 +172,8 @@ WEFT_API int weft_stats_worker(unsigned index, weft_worker_stats_t *out);
 
 /*
  * Write every fiber that has not ended to a descriptor, a line each: id,
- * name, state, what it waits for and since when, where it was spawned.
+ * name, state, what it waits for, since when and with what deadline, where it
+ * was spawned.
  *
  * Blocks:   the calling thread, while the descriptor does not take the text.
  *           From anywhere.
