@@ -238,7 +238,7 @@ static void desc_clear(struct weft__desc *d, uint32_t flags,
     weft__store(&d->kind, kind, RELAXED);
     weft__store(&d->idle, 0, RELAXED);
     weft__store(&d->expires, 0, RELAXED);
-    d->errors = 0;
+    weft__store(&d->errors, 0, RELAXED);
 }
 
 /* End the calls that are under way. false: as wait_for_uses(). */

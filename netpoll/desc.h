@@ -59,7 +59,7 @@ struct weft__desc {
     int fd;
     struct weft__waiter *closer;
     weft__au32 bell; /* a closer that is no fiber sleeps on it */
-    unsigned errors; /* in a row; under the lock */
+    weft__au32 errors; /* error events in a row */
 
     /* Limits on each wait: nanoseconds, and a point in time; 0: none. */
     weft__ai64 idle;

@@ -241,7 +241,7 @@ int weft__poller_pass(struct weft__poller *poller)
     woken = poller->woken;
     weft__lock_release(&poller->lock);
     errno = saved;
-    weft__batch_ready(&batch);
+    weft__batch_keep(&batch);
     return woken;
 }
 
@@ -411,8 +411,7 @@ void weft__poller_sleep(struct weft__poller *poller, int64_t until)
         /* acquire: see above; pairs with the exchange in a wake. */
         (void)weft__exchange(&poller->signalled, 0, ACQUIRE);
     }
-    if (fds[1].revents != 0)
-        (void)weft__poller_pass(poller);
+    /* If the loop has something: the owner looks there first when it is up. */
 }
 
 void weft__poller_wake(struct weft__poller *poller)

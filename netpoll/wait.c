@@ -80,6 +80,8 @@ int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
         set |= WEFT__FD_URGENT;
     if (events & WEFT__EVENT_ERROR)
         set |= WEFT__FD_HANGUP | WEFT__FD_STOPPED;
+    else if (weft__load(&d->errors, RELAXED) != 0)
+        weft__store(&d->errors, 0, RELAXED);
     if (events & ~WEFT__EVENT_OUT)
         woken += event_in(d, WEFT__IN, set, batch);
     if (events & (WEFT__EVENT_OUT | WEFT__EVENT_HANGUP | WEFT__EVENT_ERROR))
@@ -208,13 +210,11 @@ int weft__wait_pause(struct weft__fiber *self, int64_t pause,
 /* An error event that no call could fetch: libuv would report it for ever. */
 static int error_pause(struct weft__desc *d, struct weft__fiber *self)
 {
-    unsigned errors;
+    /* relaxed: how long a pause is, is no one's life. */
+    uint32_t errors = weft__load(&d->errors, RELAXED);
 
-    weft__lock_acquire(&d->lock);
-    errors = d->errors;
-    if (d->errors < ERROR_DOUBLINGS)
-        d->errors++;
-    weft__lock_release(&d->lock);
+    if (errors < ERROR_DOUBLINGS)
+        weft__store(&d->errors, errors + 1, RELAXED);
     if (errors == 0)
         return 0;
     return weft__wait_pause(self, (int64_t)ERROR_PAUSE << (errors - 1),

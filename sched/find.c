@@ -40,7 +40,9 @@ enum {
     POLL_LEAST = 16000,     /* ns between two passes while something runs */
     SPIN_FOR = 20000,       /* ns a searcher looks around before it sleeps */
     NEXT_SLOT_AGE = 50000,  /* ns without a turn of its owner */
-    SPIN_PAUSES = 16
+    SPIN_PAUSES = 16,
+    LUCK_MAX = 4, /* failures in a row */
+    SPIN_SELDOM = 16
 };
 
 static inline struct weft__fiber *take_next(struct weft__worker *w)
@@ -230,7 +232,7 @@ static void look_at_world(struct weft__worker *w, struct weft__worker *of,
     weft__count(&w->counters.polls, 1);
     /* relaxed: for whoever thinks of doing the same. */
     weft__store(&of->polled, now, RELAXED);
-    weft__sched.config.poll.pass(of->poller);
+    w->woken = weft__sched.config.poll.pass(of->poller);
 }
 
 /* Does a fiber that parked here wait for the world? (Or here was one that
@@ -300,8 +302,24 @@ static struct weft__fiber *find_own(struct weft__worker *w, int64_t now,
     if (f || (f = take_local(w)) || (f = take_injected(w)))
         return f;
     look_after_others(w, now);
-    look_at_world(w, w, now);
+    /* If the last look found one fiber, and that one has parked again, the
+     * next look is left to the sleep: its one call asks, too. */
+    if (w->woken != 1)
+        look_at_world(w, w, now);
+    else
+        w->woken = 0;
     return take_local(w);
+}
+
+/*
+ * Looking around before one sleeps saves a wake-up when work of other workers
+ * is near, and is lost processor time for one who waits for the world. So: as
+ * long as it found something now and then; after a row of failures every 16th
+ * time. Who was woken to look has no choice.
+ */
+static bool worth_a_spin(struct weft__worker *w)
+{
+    return w->spinning || w->luck > 0 || ++w->no_spin % SPIN_SELDOM == 0;
 }
 
 struct weft__fiber *weft__find(struct weft__worker *w)
@@ -315,8 +333,11 @@ struct weft__fiber *weft__find(struct weft__worker *w)
     /* relaxed: the monitor asks again if this answers an older wish. */
     weft__store(&w->preempt, 0, RELAXED);
     f = find_own(w, now, took);
-    if (!f && weft__idle_spin_begin(w))
+    if (!f && weft__sched.count > 1 && worth_a_spin(w) &&
+        weft__idle_spin_begin(w)) {
         f = search(w);
+        w->luck = f ? LUCK_MAX : w->luck - (w->luck > 0);
+    }
     if (w->spinning)
         weft__idle_spin_end(w, f != NULL);
     return f;

@@ -155,6 +155,8 @@ void weft__idle(struct weft__worker *w)
             weft__sched.config.poll.sleep(w->poller,
                                           weft__timer_head(w->timers));
             weft__store(&w->clock, weft__os_now(), RELAXED);
+            /* relaxed: see find.c. What ended the sleep comes first. */
+            weft__store(&w->polled, 0, RELAXED);
         }
     }
     /* If our bit is gone, a waker took it and counted us as a spinner; else

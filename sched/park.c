@@ -213,14 +213,12 @@ void weft__batch_add(struct weft__batch *batch, struct weft__fiber *f)
     batch->last = f;
 }
 
-void weft__batch_ready(struct weft__batch *batch)
+/* Into the caller's ring, or for anyone's. */
+static void batch_queue(struct weft__worker *w, const struct weft__batch *batch)
 {
-    struct weft__worker *w = weft__worker_self();
     struct weft__fiber *next;
 
     weft__lock_debug_none();
-    if (!batch->first)
-        return;
     for (struct weft__fiber *f = batch->first; f; f = next) {
         uint32_t entry = weft__fiber_index(f) << 1;
 
@@ -232,9 +230,25 @@ void weft__batch_ready(struct weft__batch *batch)
         else
             weft__inject_push(&entry, 1);
     }
+}
+
+void weft__batch_ready(struct weft__batch *batch)
+{
+    batch_queue(weft__worker_self(), batch);
+    if (!batch->first)
+        return;
     /* seq_cst: as in weft__ready(). */
     weft__fence(SEQ_CST);
     weft__idle_wake_one();
+}
+
+void weft__batch_keep(struct weft__batch *batch)
+{
+    struct weft__worker *w = weft__worker_self();
+
+    batch_queue(w, batch);
+    if (w && weft__runq_len(&w->runq) > 1)
+        weft__idle_hint();
 }
 
 bool weft__wake(struct weft__fiber *f, uint64_t gen, enum weft__cause cause)

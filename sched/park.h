@@ -135,6 +135,9 @@ struct weft__batch {
 };
 void weft__batch_add(struct weft__batch *batch, struct weft__fiber *f);
 void weft__batch_ready(struct weft__batch *batch);
+/* The same from the base context of a worker, which is about to run one of
+ * them itself: others are woken only for what is left. */
+void weft__batch_keep(struct weft__batch *batch);
 
 /* Claim and ready in one: where no lock is held anyway. */
 bool weft__wake(struct weft__fiber *f, uint64_t gen, enum weft__cause cause);

@@ -73,6 +73,9 @@ struct weft__worker {
     unsigned index;
     unsigned victim; /* where the next round of stealing starts */
     bool spinning;
+    int woken;        /* fibers that the last look at the world found */
+    unsigned luck;    /* is looking around worth its time? see find.c */
+    unsigned no_spin; /* times it was thought not to be */
     weft__ai64 clock;  /* of the last long look, or of waking up */
     weft__ai64 polled; /* when this worker's loop was served last */
     int64_t helped;    /* when it last looked after others */
