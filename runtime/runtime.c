@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "netpoll/blocking.h"
+#include "netpoll/desc.h"
 #include "netpoll/offload.h"
 #include "netpoll/poller.h"
 #include "runtime/config.h"
@@ -234,6 +235,7 @@ int weft_stats(weft_stats_t *out)
     lane_stats(WEFT__LANE_RESOLVE, &out->resolve_lane);
     weft__sched_timers(&out->timers, &out->timers_armed,
                        &out->timers_expired);
+    out->descriptors = weft__desc_watched();
     return 0;
 }
 

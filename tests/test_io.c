@@ -295,6 +295,32 @@ WEFT_TEST(number_used_again_after_plain_close)
 }
 END_TEST
 
+/* What is watched is counted, and is no longer when it is closed. */
+WEFT_TEST(stats_count_what_is_watched)
+{
+    weft_stats_t stats = { .size = sizeof(stats) };
+    struct reader r[8];
+    weft_fiber_t f[8];
+    int fds[8][2];
+
+    for (int i = 0; i < 8; i++) {
+        pair(fds[i]);
+        r[i].fd = fds[i][0];
+        f[i] = spawn(read_some, &r[i]);
+        wait_until_parked(f[i]);
+    }
+    ck_code(weft_stats(&stats), 0);
+    ck_assert_uint_eq(stats.descriptors, 8);
+    for (int i = 0; i < 8; i++) {
+        ck_code(weft_close(fds[i][0]), 0);
+        ck_code(weft_close(fds[i][1]), 0);
+        ck_code(weft_join(f[i], NULL), 0);
+    }
+    ck_code(weft_stats(&stats), 0);
+    ck_assert_uint_eq(stats.descriptors, 0);
+}
+END_TEST
+
 /* A number that weft did not make is closed and made again by others. */
 WEFT_TEST(foreign_number_made_again_by_others)
 {
@@ -420,6 +446,7 @@ int main(void)
     tcase_add_test(tc, close_wakes_those_who_wait);
     tcase_add_test(tc, number_used_again_after_weft_close);
     tcase_add_test(tc, number_used_again_after_plain_close);
+    tcase_add_test(tc, stats_count_what_is_watched);
     tcase_add_test(tc, foreign_number_made_again_by_others);
     tcase_add_test(tc, forget_lets_go_and_wakes);
     tcase_add_test(tc, read_and_write_full);

@@ -148,6 +148,7 @@ typedef struct weft_stats {
     uint64_t timers_armed;      /* waits that had to put one there, or
                                    to bring it forward */
     uint64_t timers_expired;    /* waits that their deadline ended */
+    uint64_t descriptors;       /* that a loop watches now */
 } weft_stats_t;
 
 /*
