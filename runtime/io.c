@@ -32,9 +32,14 @@ int weft__io_begin(struct weft__io *io)
 ssize_t weft__io_end(struct weft__io *io, ssize_t answer)
 {
     weft__desc_done(&io->use);
-    if (io->self && io->deadline != WEFT_NOW &&
-        ++io->self->worker->io_calls % IO_BUDGET == 0)
-        weft__yield(io->self);
+    if (io->self && io->deadline != WEFT_NOW) {
+        weft__au64 *calls = &io->self->worker->io_calls;
+
+        weft__count(calls, 1);
+        /* relaxed: the worker's own. */
+        if (weft__load(calls, RELAXED) % IO_BUDGET == 0)
+            weft__yield(io->self);
+    }
     return answer;
 }
 

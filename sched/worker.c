@@ -40,16 +40,18 @@ void weft__worker_close(struct weft__worker *w)
  * the right to run it is here. */
 static void errands_run(struct weft__worker *w)
 {
-    while (w->errand) {
-        void (*errand)(void *) = w->errand;
+    weft__errand_fn errand;
 
-        w->errand = NULL;
+    /* acquire and release, here and below: two contexts of one thread want no
+     * barrier, but TSan takes them for two threads. */
+    while ((errand = weft__load(&w->errand, ACQUIRE))) {
         errand(w->errand_arg);
+        weft__store(&w->errand, (weft__errand_fn)NULL, RELEASE);
         weft__switch(w, &w->base, w->errand_of, WEFT__LEFT_BASE);
     }
 }
 
-void weft__on_base(struct weft__fiber *self, void (*fn)(void *), void *arg)
+void weft__on_base(struct weft__fiber *self, weft__errand_fn fn, void *arg)
 {
     struct weft__worker *w;
 
@@ -58,10 +60,11 @@ void weft__on_base(struct weft__fiber *self, void (*fn)(void *), void *arg)
         return;
     }
     w = self->worker;
-    w->errand = fn;
     w->errand_arg = arg;
     w->errand_of = self;
+    weft__store(&w->errand, fn, RELEASE);
     weft__switch(w, self, &w->base, WEFT__LEFT_BASE);
+    (void)weft__load(&w->errand, ACQUIRE);
 }
 
 void *weft__worker_main(void *worker)

@@ -54,6 +54,9 @@ struct weft__counters {
     weft__au64 timed_over;
 };
 
+/* What the base context is to do for a fiber. */
+typedef void (*weft__errand_fn)(void *arg);
+
 struct weft__worker {
     struct weft__fiber base;
 
@@ -66,10 +69,10 @@ struct weft__worker {
     weft__au32 turns; /* left until the next long look; see find.c */
     uint32_t budget;  /* how many there were after the last one */
     uint32_t straight; /* turns since something left the ring */
-    void (*errand)(void *); /* what the base is to do for a fiber, or NULL */
+    weft__atomic(weft__errand_fn) errand; /* see weft__on_base(); or NULL */
     void *errand_arg;
     struct weft__fiber *errand_of;
-    unsigned io_calls; /* of fibers on descriptors; see runtime/io.c */
+    weft__au64 io_calls; /* of fibers on descriptors; see runtime/io.c */
     unsigned index;
     unsigned victim; /* where the next round of stealing starts */
     bool spinning;
