@@ -3,6 +3,7 @@
  */
 #include "httpd.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -142,12 +143,8 @@ static int answer_cpu(struct conn *c)
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
         z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
         hash = (hash ^ z ^ (z >> 31)) * 0x100000001b3;
-        if (i % 4096 == 0) {
-            port_checkpoint();
-            /* relaxed: see server_cut(). */
-            if (atomic_load_explicit(&c->server->cutting, memory_order_relaxed))
-                return -1;
-        }
+        if (i % 4096 == 0 && port_checkpoint(c->server) != 0)
+            return -ECANCELED;
     }
     snprintf(text, sizeof(text), "%016llx\n", (unsigned long long)hash);
     return answer_text(c, 200, "", text, 17);

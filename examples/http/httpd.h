@@ -57,12 +57,11 @@ struct server {
     /* No connection takes a further request. Paired with `idle` of each
      * connection: see conn_may_wait(). */
     atomic_bool stopping;
-    /* The grace period is over: what still computes, stops. */
-    atomic_bool cutting;
-    /* All under port_lock(). */
+    /* All under port_lock(), until no connection is left. */
     struct conn *conns;
     uint64_t connections;
     uint64_t requests;
+    /* How many were broken off at the end. */
     uint64_t cut;
 };
 
@@ -71,9 +70,6 @@ void server_leave(struct server *server, struct conn *c);
 
 /* Close what is idle; the rest after its answer. */
 void server_stop(struct server *server);
-
-/* Break off what is left. */
-void server_cut(struct server *server);
 
 /* The whole of the program, on the runner that port_run() gives. */
 int server_main(void *options);

@@ -28,6 +28,7 @@ static pthread_mutex_t count_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t fewer; /* a connection has ended */
 static size_t count;
 static bool stop;
+static atomic_bool cutting; /* the grace period is over */
 
 void port_lock(void)
 {
@@ -102,9 +103,12 @@ void port_close(int fd)
     sys_close(fd);
 }
 
-void port_checkpoint(void)
+/* The kernel takes the processor away by itself. */
+int port_checkpoint(const struct server *server)
 {
-    /* The kernel takes the processor away by itself. */
+    (void)server;
+    /* relaxed: it will be seen soon, and nothing else is read because of it. */
+    return atomic_load_explicit(&cutting, memory_order_relaxed) ? -1 : 0;
 }
 
 /* ---- connections --------------------------------------------------------- */
@@ -235,19 +239,34 @@ static void *signal_run(void *arg)
     return NULL;
 }
 
+/* Every call on these sockets fails from now on. */
+static void server_cut(struct server *server)
+{
+    port_lock();
+    atomic_store_explicit(&cutting, true, memory_order_relaxed);
+    for (struct conn *c = server->conns; c != NULL; c = c->next) {
+        sys_shutdown(c->fd, SHUT_RDWR);
+        server->cut++;
+    }
+    port_unlock();
+}
+
 int port_serve(struct server *server)
 {
     pthread_t thread;
     sigset_t set;
     int status = pthread_create(&thread, NULL, signal_run, server);
 
-    if (status != 0)
+    if (status != 0) {
+        sys_close(server->listen_fd);
         return -status;
+    }
     accept_loop(server);
     pthread_join(thread, NULL);
     /* A second signal kills. */
     signal_set(&set);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    sys_close(server->listen_fd);
     server_stop(server);
     if (!count_is_down(sys_now() + server->options->grace)) {
         server_cut(server);

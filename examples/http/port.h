@@ -33,8 +33,10 @@ int port_listen(const struct options *options);
 
 /*
  * Accept, and run conn_run(server, fd) for each connection beside the others,
- * until SIGTERM or SIGINT. Then server_stop(), the grace period, server_cut(),
- * and return when no connection is left. 0 or -errno.
+ * until SIGTERM or SIGINT. Then server_stop(), and the listener is closed. Those
+ * who are left after the grace period are broken off: nothing they do waits
+ * any more, port_checkpoint() says so, and server->cut counts them. Return when
+ * the last is gone; 0 or -errno.
  */
 int port_serve(struct server *server);
 
@@ -55,7 +57,8 @@ ssize_t port_read_file(int fd, void *buf, size_t n);
 /* Close a descriptor that was accepted or opened by the above. */
 void port_close(int fd);
 
-/* Between two pieces of computing: let others run, if it is time. */
-void port_checkpoint(void);
+/* Between two pieces of computing: let others run, if it is time. Not 0: the
+ * connection was broken off. */
+int port_checkpoint(const struct server *server);
 
 #endif

@@ -54,18 +54,6 @@ void server_stop(struct server *server)
     port_unlock();
 }
 
-void server_cut(struct server *server)
-{
-    port_lock();
-    /* relaxed: only for those that compute, and they look again. */
-    atomic_store_explicit(&server->cutting, true, memory_order_relaxed);
-    for (struct conn *c = server->conns; c != NULL; c = c->next) {
-        sys_shutdown(c->fd, SHUT_RDWR);
-        server->cut++;
-    }
-    port_unlock();
-}
-
 static void server_report(const struct server *server)
 {
     struct rusage usage;
@@ -104,7 +92,6 @@ int server_main(void *arg)
     fflush(stdout);
 
     status = port_serve(&server);
-    port_close(server.listen_fd);
     sys_close(server.root_fd);
     if (status < 0)
         return server_fail("cannot serve", status);

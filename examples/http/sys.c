@@ -147,6 +147,13 @@ NOINLINE int sys_timeout(int fd, int option, int64_t timeout)
     return answer(setsockopt(fd, SOL_SOCKET, option, &tv, sizeof(tv)));
 }
 
+NOINLINE int sys_no_delay(int fd)
+{
+    int on = 1;
+
+    return answer(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)));
+}
+
 /* All is set before it listens: the kernel accepts without us, and copies what
  * it finds then. */
 static int listen_at(const struct addrinfo *info, int64_t timeout)
@@ -157,12 +164,9 @@ static int listen_at(const struct addrinfo *info, int64_t timeout)
 
     if (fd < 0)
         return -errno;
-    if (timeout > 0) {
-        sys_timeout(fd, SO_RCVTIMEO, timeout);
-        sys_timeout(fd, SO_SNDTIMEO, timeout);
-    }
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
+    if (sys_timeout(fd, SO_RCVTIMEO, timeout) == 0 &&
+        sys_timeout(fd, SO_SNDTIMEO, timeout) == 0 && sys_no_delay(fd) == 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
         bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, 4096) == 0)
         return fd;
     on = -errno;

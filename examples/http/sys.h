@@ -35,12 +35,15 @@ int sys_close(int fd);
 int sys_shutdown(int fd, int how);
 
 /* A listening TCP socket; -EINVAL if host or service is no number. Its
- * connections inherit what is set on it: that small writes are not delayed and
- * that blocking calls end after `timeout` ns, if it is not 0. */
+ * connections inherit that blocking calls on them end after `timeout` ns. */
 int sys_listen(const char *host, const char *service, int64_t timeout);
 
 /* How long a socket's calls block; `option` is SO_RCVTIMEO or SO_SNDTIMEO. */
 int sys_timeout(int fd, int option, int64_t timeout);
+
+/* Small writes leave at once; the connections of a listener inherit it. */
+int sys_no_delay(int fd);
+
 int sys_port(int fd);
 
 /* Files enough for `n` connections, as far as the hard limit goes. */
