@@ -39,6 +39,7 @@ mkdir -p "$tmp/root/dir"
 echo '<p>index</p>' >"$tmp/root/index.html"
 head -c 3000000 /dev/urandom >"$tmp/root/dir/big file"
 head -c 1000 /dev/urandom >"$tmp/root/small"
+head -c 100000 /dev/urandom >"$tmp/root/blocks"
 
 # ---- helpers of the cases --------------------------------------------------
 
@@ -138,8 +139,7 @@ wrk_at() {
     as_many_descriptors_as "$n"
     stop
     asked=$(sed -nE 's/ *([0-9]+) requests in .*/\1/p' "$work/wrk")
-    [ "$asked" -ge "$connections" ] ||
-        { echo "only $asked requests"; return 1; }
+    [ "$asked" -gt 0 ] || { cat "$work/wrk"; return 1; }
     if [ "$(counted requests)" -lt "$asked" ] ||
         [ "$(counted requests)" -gt $((asked + connections)) ]; then
         echo "wrk: $asked, the server: $(counted requests)"
@@ -156,7 +156,7 @@ case_wrk_1000() {
 }
 
 case_wrk_files() {
-    wrk_at 64 /dir/big%20file
+    wrk_at 64 /blocks
 }
 
 # ab speaks HTTP/1.0; it may open a connection that it does not use.
