@@ -205,7 +205,6 @@ static void cancel_all(struct server *s)
     } while (room == 0);
     for (uint64_t i = 0; i < n; i++)
         (void)weft_cancel(ids[i]);
-    tell(&s->stats->late, s->stats->late + n);
     free(ids);
 }
 
@@ -244,6 +243,10 @@ static void stop(struct server *s)
     if (s->opt.grace > 0 &&
         wait_for(s, 0, WEFT__WAKE_NO_CANCEL, until) == 0)
         return;
+    /* Once: some may take several rounds to leave. */
+    weft__lock_acquire(&s->lock);
+    tell(&s->stats->late, s->active);
+    weft__lock_release(&s->lock);
     do {
         cancel_all(s);
     } while (wait_for(s, 0, WEFT__WAKE_NO_CANCEL,
