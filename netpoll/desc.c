@@ -239,6 +239,9 @@ static void desc_clear(struct weft__desc *d, uint32_t flags,
     weft__store(&d->idle, 0, RELAXED);
     weft__store(&d->expires, 0, RELAXED);
     weft__store(&d->errors, 0, RELAXED);
+#ifdef WEFT_DEBUG
+    d->device = d->inode = 0;
+#endif
 }
 
 /* End the calls that are under way. false: as wait_for_uses(). */
