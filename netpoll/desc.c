@@ -42,8 +42,7 @@ static __attribute__((noinline)) struct weft__desc *desc_make(int fd)
         *d = (struct weft__desc){ .lock =
                                       WEFT__LOCK_INIT(WEFT__RANK_DESCRIPTOR),
                                   .fd = first + i };
-        weft__init(&d->flags, WEFT__FD_READY(WEFT__IN) |
-                                  WEFT__FD_READY(WEFT__OUT));
+        weft__init(&d->flags, WEFT__FD_READY_ALL);
     }
     /* release: the records; acquire: another's, who was faster. */
     if (!weft__cas(&chunks[fd / CHUNK], &none, (void *)chunk, ACQ_REL,
@@ -169,12 +168,11 @@ void weft__desc_wake_all(struct weft__desc *d, enum weft__cause cause)
 
     weft__lock_acquire(&d->lock);
     while ((waiter = weft__waitlist_claim(&d->in, cause)) ||
-           (waiter = weft__waitlist_claim(&d->out, cause)))
+           (waiter = weft__waitlist_claim(&d->out, cause)) ||
+           (waiter = weft__waitlist_claim(&d->odd, cause)))
         weft__batch_add(&batch, waiter->fiber);
     /* relaxed: under the lock. */
-    weft__fetch_and(&d->flags, ~(WEFT__FD_WAITERS(WEFT__IN) |
-                                 WEFT__FD_WAITERS(WEFT__OUT)),
-                    RELAXED);
+    weft__fetch_and(&d->flags, ~WEFT__FD_WAITERS_ALL, RELAXED);
     weft__lock_release(&d->lock);
     weft__batch_ready(&batch);
 }
@@ -232,9 +230,7 @@ static void desc_clear(struct weft__desc *d, uint32_t flags,
                        enum weft__kind kind)
 {
     /* relaxed: published with the word. */
-    weft__store(&d->flags, flags | WEFT__FD_READY(WEFT__IN) |
-                               WEFT__FD_READY(WEFT__OUT),
-                RELAXED);
+    weft__store(&d->flags, flags | WEFT__FD_READY_ALL, RELAXED);
     weft__store(&d->kind, kind, RELAXED);
     weft__store(&d->idle, 0, RELAXED);
     weft__store(&d->expires, 0, RELAXED);
@@ -336,6 +332,32 @@ int weft__desc_fresh(int fd, enum weft__kind kind)
     desc_clear(d, WEFT__FD_MADE, kind);
     weft__store(&d->word, next, RELEASE);
     return 0;
+}
+
+void weft__desc_forked(void)
+{
+    for (int i = 0; i < CHUNKS; i++) {
+        struct weft__desc *chunk = weft__load(&chunks[i], RELAXED);
+
+        for (int k = 0; chunk && k < CHUNK; k++) {
+            struct weft__desc *d = &chunk[k];
+            /* relaxed: the child has one thread. */
+            uint64_t word = weft__load(&d->word, RELAXED);
+
+            if (!(word & ~WEFT__DESC_GEN_MASK) &&
+                !weft__load(&d->home, RELAXED))
+                continue;
+            d->lock = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_DESCRIPTOR);
+            d->in.first = d->out.first = d->odd.first = NULL;
+            d->closer = NULL;
+            weft__store(&d->home, (void *)NULL, RELAXED);
+            desc_clear(d, weft__load(&d->flags, RELAXED) & WEFT__FD_MADE,
+                       weft__load(&d->kind, RELAXED));
+            weft__store(&d->word,
+                        (word & WEFT__DESC_GEN_MASK) + WEFT__DESC_GEN_ONE,
+                        RELAXED);
+        }
+    }
 }
 
 /* --- What it is --------------------------------------------------------------- */

@@ -54,6 +54,7 @@ struct weft__desc {
     weft__lock_t lock; /* the lists, and `closer` */
     struct weft__waitlist in;
     struct weft__waitlist out;
+    struct weft__waitlist odd;
     weft__aptr home; /* the poller that watches it, or NULL */
     weft__au32 kind;
     int fd;
@@ -118,6 +119,10 @@ uint64_t weft__desc_limit(int fd, int64_t idle, int64_t expires);
 /* Close it, or shutdown(2), if it is still of this generation. */
 int weft__desc_close_if(int fd, uint64_t gen);
 int weft__desc_shut_if(int fd, uint64_t gen, int how);
+
+/* In a forked child: none of the parent's calls is under way here, and its
+ * loops are not the child's to change. */
+void weft__desc_forked(void);
 
 /* Records with a poller, for tests and weft_stats. */
 uint64_t weft__desc_watched(void);

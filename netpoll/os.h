@@ -83,6 +83,10 @@ int weft__fd_close_status(int fd);
 /* poll(2) for one, without waiting: its revents. */
 short weft__fd_ask(int fd, short events);
 
+/* poll(2) of what a program named, without waiting: how many, or -EINVAL (more
+ * than it may have open), -EFAULT, -ENOMEM. */
+int weft__fd_look(struct pollfd *fds, nfds_t n);
+
 /* Above 0: non-blocking; 0: blocking; or -EBADF. */
 int weft__fd_flags(int fd);
 int weft__fd_nonblocking(int fd, bool on);
@@ -103,5 +107,9 @@ void weft__fd_identity(int fd, uint64_t *device, uint64_t *inode);
  * -ENOENT, -EPERM, -ENOSPC, -ENOMEM, -EBADF. */
 int weft__fd_epoll_add(int set, int fd);
 int weft__fd_epoll_arm(int set, int fd);
+/* A new epoll set, or the code; and a descriptor in it, by level, for these
+ * events of poll(2) in place of earlier ones. */
+int weft__fd_epoll_set(void);
+int weft__fd_epoll_put(int set, int fd, short events);
 
 #endif

@@ -151,6 +151,11 @@ short weft__fd_ask(int fd, short events)
     return weft__fd_poll(&one, 1, 0) > 0 ? one.revents : 0;
 }
 
+int weft__fd_look(struct pollfd *fds, nfds_t n)
+{
+    ANSWER(int, poll(fds, n, 0));
+}
+
 int weft__fd_flags(int fd)
 {
     int saved = errno;
@@ -273,4 +278,22 @@ int weft__fd_epoll_add(int set, int fd)
 int weft__fd_epoll_arm(int set, int fd)
 {
     return epoll_change(set, fd, EPOLL_CTL_MOD);
+}
+
+int weft__fd_epoll_set(void)
+{
+    ANSWER(int, epoll_create1(EPOLL_CLOEXEC));
+}
+
+int weft__fd_epoll_put(int set, int fd, short events)
+{
+    /* The two name them by the same bits. */
+    struct epoll_event event = { .events = (uint32_t)(unsigned short)events };
+    int saved = errno;
+    int status = epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+
+    if (status == -EEXIST)
+        status = epoll_ctl(set, EPOLL_CTL_MOD, fd, &event) == 0 ? 0 : -errno;
+    errno = saved;
+    return status;
 }

@@ -206,8 +206,8 @@ void weft__poller_close(struct weft__poller *poller)
         for (int k = 0; chunk && k < WATCH_CHUNK; k++) {
             if (!chunk[k].known)
                 continue;
-            if (chunk[k].active)
-                weft__wait_orphan(poller, (int)i * WATCH_CHUNK + k);
+            /* Also one that has stopped: its record names this poller. */
+            weft__wait_orphan(poller, (int)i * WATCH_CHUNK + k);
             uv_close((uv_handle_t *)&chunk[k].handle, NULL);
         }
     }

@@ -17,7 +17,7 @@ enum {
 static struct weft__waitlist *list_of(struct weft__desc *d,
                                       enum weft__dir dir)
 {
-    return dir == WEFT__IN ? &d->in : &d->out;
+    return dir == WEFT__IN ? &d->in : dir == WEFT__OUT ? &d->out : &d->odd;
 }
 
 /* Nobody waits in this direction any more, if that is so. The lock is held.
@@ -80,12 +80,12 @@ int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
         set |= WEFT__FD_URGENT;
     if (events & WEFT__EVENT_ERROR)
         set |= WEFT__FD_HANGUP | WEFT__FD_STOPPED;
-    else if (weft__load(&d->errors, RELAXED) != 0)
-        weft__store(&d->errors, 0, RELAXED);
     if (events & ~WEFT__EVENT_OUT)
         woken += event_in(d, WEFT__IN, set, batch);
     if (events & (WEFT__EVENT_OUT | WEFT__EVENT_HANGUP | WEFT__EVENT_ERROR))
         woken += event_in(d, WEFT__OUT, 0, batch);
+    if (events & (WEFT__EVENT_HANGUP | WEFT__EVENT_URGENT | WEFT__EVENT_ERROR))
+        woken += event_in(d, WEFT__ODD, 0, batch);
     return woken;
 }
 
@@ -97,9 +97,7 @@ void weft__wait_orphan(struct weft__poller *poller, int fd)
         return;
     weft__store(&d->home, (void *)NULL, RELEASE);
     /* Nothing is known of it when the next runtime begins. */
-    weft__fetch_or(&d->flags,
-                   WEFT__FD_READY(WEFT__IN) | WEFT__FD_READY(WEFT__OUT),
-                   RELAXED);
+    weft__fetch_or(&d->flags, WEFT__FD_READY_ALL, RELAXED);
 }
 
 /* --- One call, one direction ------------------------------------------------ */
@@ -124,6 +122,16 @@ bool weft__wait_full(struct weft__use *use)
     return weft__fetch_and(&use->desc->flags, ~WEFT__FD_READY(WEFT__OUT),
                            SEQ_CST) &
            WEFT__FD_READY(WEFT__OUT);
+}
+
+void weft__wait_fetched(struct weft__use *use)
+{
+    struct weft__desc *d = use->desc;
+
+    /* relaxed: an error event sets it before anyone can fetch the error. */
+    if (!(weft__load(&d->flags, RELAXED) & WEFT__FD_HANGUP))
+        return;
+    weft__store(&d->errors, 0, RELAXED);
 }
 
 void weft__wait_again(struct weft__use *use, enum weft__dir dir)
@@ -184,9 +192,7 @@ static void watch_here(void *arg)
         return;
     weft__store(&d->home, (void *)NULL, RELEASE);
     /* Who relied on it shall find out by itself. */
-    weft__fetch_or(&d->flags,
-                   WEFT__FD_READY(WEFT__IN) | WEFT__FD_READY(WEFT__OUT),
-                   ACQ_REL);
+    weft__fetch_or(&d->flags, WEFT__FD_READY_ALL, ACQ_REL);
     weft__desc_wake_all(d, WEFT__CAUSE_OK);
 }
 
@@ -208,7 +214,8 @@ int weft__wait_pause(struct weft__fiber *self, int64_t pause,
 }
 
 /* An error event that no call could fetch: libuv would report it for ever. */
-static int error_pause(struct weft__desc *d, struct weft__fiber *self)
+static int error_pause(struct weft__desc *d, struct weft__fiber *self,
+                       int64_t deadline)
 {
     /* relaxed: how long a pause is, is no one's life. */
     uint32_t errors = weft__load(&d->errors, RELAXED);
@@ -218,7 +225,7 @@ static int error_pause(struct weft__desc *d, struct weft__fiber *self)
     if (errors == 0)
         return 0;
     return weft__wait_pause(self, (int64_t)ERROR_PAUSE << (errors - 1),
-                            WEFT_FOREVER);
+                            deadline);
 }
 
 #ifdef WEFT_DEBUG
@@ -244,7 +251,8 @@ static void same_file(struct weft__desc *d)
 #endif
 
 /* See to it that events of the descriptor reach a loop. */
-static int watch(struct weft__desc *d, struct weft__fiber *self)
+static int watch(struct weft__desc *d, struct weft__fiber *self,
+                 int64_t deadline)
 {
     /* acquire: the home that it names. */
     struct weft__poller *home = weft__load(&d->home, ACQUIRE);
@@ -264,7 +272,7 @@ static int watch(struct weft__desc *d, struct weft__fiber *self)
             return status;
         weft__on_base(self, weft__desc_unwatch, d);
     } else if (flags & WEFT__FD_STOPPED) {
-        status = error_pause(d, self);
+        status = error_pause(d, self, deadline);
         if (status != 0)
             return status;
     }
@@ -300,14 +308,16 @@ int weft__wait(struct weft__use *use, enum weft__dir dir,
     deadline = weft__wait_clip(d, deadline);
     status = weft__wait_refused(self, deadline);
     if (status == 0)
-        status = watch(d, self);
+        status = watch(d, self, deadline);
     if (status != 0)
         return status;
-    /* No edge follows a hang-up: what is there is asked for. relaxed: one
-     * that comes now sets READY, too. */
+    /* No edge follows a hang-up: what is there is asked for. An error is not:
+     * the handle is watched again, so it is told of, and one that no call can
+     * fetch would be found here for ever. relaxed: a hang-up that comes now
+     * sets READY, too. */
     if (dir == WEFT__IN &&
         weft__load(&d->flags, RELAXED) & WEFT__FD_HANGUP &&
-        weft__fd_ask(d->fd, POLLIN) != 0)
+        weft__fd_ask(d->fd, POLLIN) & ~POLLERR)
         return 0;
 
     weft__lock_acquire(&d->lock);
@@ -346,11 +356,15 @@ int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
 
     *w = (struct weft__fd_wait){ .events = events,
                                  .in.fiber = self,
-                                 .out.fiber = self };
+                                 .out.fiber = self,
+                                 .odd.fiber = self };
     status = weft__desc_use(fd, &w->use);
     if (status != 0 || !self)
         return status;
-    status = watch(w->use.desc, self);
+    w->blocking = weft__desc_kind(w->use.desc) == WEFT__KIND_BLOCKING;
+    if (w->blocking)
+        return 0;
+    status = watch(w->use.desc, self, WEFT_FOREVER);
     /* What epoll refuses is always ready: `ask` will say so. */
     if (status == 0 || status == -EPERM)
         return 0;
@@ -358,9 +372,27 @@ int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
     return status;
 }
 
+#define WANTS_OUT (POLLOUT | POLLWRNORM | POLLWRBAND)
+#define WANTS_ODD (POLLPRI | POLLRDHUP)
+
+/* Nothing at all is the wait for an error or a hang-up. */
 static bool wants(const struct weft__fd_wait *w, enum weft__dir dir)
 {
-    return dir == WEFT__OUT ? w->events & POLLOUT : w->events & ~POLLOUT;
+    switch (dir) {
+    case WEFT__IN:
+        return w->events & ~(WANTS_OUT | WANTS_ODD);
+    case WEFT__OUT:
+        return w->events & WANTS_OUT;
+    case WEFT__ODD:
+        break;
+    }
+    return w->events & WANTS_ODD || w->events == 0;
+}
+
+static struct weft__waiter *node_of(struct weft__fd_wait *w,
+                                    enum weft__dir dir)
+{
+    return dir == WEFT__IN ? &w->in : dir == WEFT__OUT ? &w->out : &w->odd;
 }
 
 int weft__fd_wait_ask(struct weft__fd_wait *w)
@@ -370,10 +402,9 @@ int weft__fd_wait_ask(struct weft__fd_wait *w)
 
     if (!weft__desc_current(&w->use))
         return -EBADF;
-    if (wants(w, WEFT__IN))
-        clear |= WEFT__FD_READY(WEFT__IN);
-    if (wants(w, WEFT__OUT))
-        clear |= WEFT__FD_READY(WEFT__OUT);
+    for (enum weft__dir dir = WEFT__IN; dir <= WEFT__ODD; dir++)
+        if (wants(w, dir))
+            clear |= WEFT__FD_READY(dir);
     /* As a reader does; see 2. */
     weft__fetch_and(&d->flags, ~clear, SEQ_CST);
     w->revents = weft__fd_ask(d->fd, w->events);
@@ -382,19 +413,29 @@ int weft__fd_wait_ask(struct weft__fd_wait *w)
     return w->revents;
 }
 
+/* The lock is held. */
+static void fd_wait_unlink(struct weft__fd_wait *w)
+{
+    struct weft__desc *d = w->use.desc;
+
+    for (enum weft__dir dir = WEFT__IN; dir <= WEFT__ODD; dir++) {
+        weft__waitlist_remove(list_of(d, dir), node_of(w, dir));
+        waiters_settle(d, dir);
+    }
+}
+
 bool weft__fd_wait_publish(struct weft__fd_wait *w)
 {
     struct weft__desc *d = w->use.desc;
 
     if (!weft__desc_current(&w->use))
         return false;
-    w->in.next = w->out.next = NULL;
-    w->in.won = w->out.won = false;
-    if (wants(w, WEFT__IN) && !publish(d, WEFT__IN, &w->in))
-        return false;
-    if (wants(w, WEFT__OUT) && !publish(d, WEFT__OUT, &w->out)) {
-        weft__waitlist_remove(&d->in, &w->in);
-        waiters_settle(d, WEFT__IN);
+    w->in.next = w->out.next = w->odd.next = NULL;
+    w->in.won = w->out.won = w->odd.won = false;
+    for (enum weft__dir dir = WEFT__IN; dir <= WEFT__ODD; dir++) {
+        if (!wants(w, dir) || publish(d, dir, node_of(w, dir)))
+            continue;
+        fd_wait_unlink(w);
         return false;
     }
     return true;
@@ -404,23 +445,18 @@ void weft__fd_wait_leave(struct weft__fd_wait *w)
 {
     struct weft__desc *d = w->use.desc;
 
-    if (w->in.won || w->out.won)
+    if (w->in.won || w->out.won || w->odd.won)
         w->owed = true;
     weft__lock_acquire(&d->lock);
-    weft__waitlist_remove(&d->in, &w->in);
-    weft__waitlist_remove(&d->out, &w->out);
-    waiters_settle(d, WEFT__IN);
-    waiters_settle(d, WEFT__OUT);
+    fd_wait_unlink(w);
     weft__lock_release(&d->lock);
 }
 
 void weft__fd_wait_end(struct weft__fd_wait *w)
 {
-    if (w->owed && weft__desc_current(&w->use)) {
-        if (wants(w, WEFT__IN))
-            weft__wait_again(&w->use, WEFT__IN);
-        if (wants(w, WEFT__OUT))
-            weft__wait_again(&w->use, WEFT__OUT);
-    }
+    if (w->owed && weft__desc_current(&w->use))
+        for (enum weft__dir dir = WEFT__IN; dir <= WEFT__ODD; dir++)
+            if (wants(w, dir))
+                weft__wait_again(&w->use, dir);
     weft__desc_done(&w->use);
 }

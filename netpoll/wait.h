@@ -1,8 +1,8 @@
 /*
  * Waiting for a descriptor
  *
- * Each direction has a list of waiters, under the descriptor's lock, and two
- * bits in `flags`:
+ * Each direction (to read, to write, and the odd: urgent data and hang-ups) has
+ * a list of waiters, under the descriptor's lock, and two bits in `flags`:
  *
  *     READY     a call may find something: nobody has seen the end of it since
  *               the last event
@@ -19,12 +19,15 @@
  *      who publishes a waiter under the lock and finds READY takes it back and
  *      tries again.
  *   3. A writer does not clear before it writes: most writes find room. After
- *      EAGAIN it clears and tries once more.
+ *      EAGAIN it clears and tries once more; if that finds room, it sets READY
+ *      again, since the edge may have come between the two.
  *   4. READY and WAITERS share a word, and both are set by locked operations:
  *      of one who sets READY and one who publishes a waiter, one sees the
  *      other.
  *   5. Who waits for readiness only, and takes nothing, sets READY again when
  *      it leaves, and wakes the next.
+ *   6. Nobody clears the READY of a direction it has not asked about: who waits
+ *      for a hang-up only leaves the readers theirs.
  *
  * Three more flags: HANGUP forces reading, since no edge follows the last one
  * (and a wait in spite of it asks poll(2) first); STOPPED says that libuv has given the handle up (an error event), and that
@@ -35,14 +38,16 @@
 
 #include "netpoll/desc.h"
 
-enum weft__dir { WEFT__IN, WEFT__OUT };
+enum weft__dir { WEFT__IN, WEFT__OUT, WEFT__ODD };
 
 #define WEFT__FD_READY(dir) ((uint32_t)1 << (dir))
-#define WEFT__FD_WAITERS(dir) ((uint32_t)4 << (dir))
-#define WEFT__FD_HANGUP ((uint32_t)16)
-#define WEFT__FD_STOPPED ((uint32_t)32)
-#define WEFT__FD_URGENT ((uint32_t)64)
-#define WEFT__FD_MADE ((uint32_t)128) /* weft made it, or accepted it */
+#define WEFT__FD_WAITERS(dir) ((uint32_t)8 << (dir))
+#define WEFT__FD_READY_ALL ((uint32_t)7)
+#define WEFT__FD_WAITERS_ALL ((uint32_t)(7 << 3))
+#define WEFT__FD_HANGUP ((uint32_t)64)
+#define WEFT__FD_STOPPED ((uint32_t)128)
+#define WEFT__FD_URGENT ((uint32_t)256)
+#define WEFT__FD_MADE ((uint32_t)512) /* weft made it, or accepted it */
 
 /* What an event says; see weft__wait_event(). */
 #define WEFT__EVENT_IN 1u
@@ -78,6 +83,9 @@ static inline void weft__wait_pass_on(struct weft__use *use,
         weft__wait_again(use, dir);
 }
 
+/* The call fetched an error: what made libuv stop the handle is gone. */
+void weft__wait_fetched(struct weft__use *use);
+
 /* Park until the direction may be tried again. 0: try; -EPERM: epoll does not
  * take such a file; else the code of the call. */
 int weft__wait(struct weft__use *use, enum weft__dir dir,
@@ -102,8 +110,11 @@ struct weft__fd_wait {
     short events;  /* of poll(2) */
     short revents; /* what `ask` found */
     bool owed;     /* we took READY, or were woken: the next one is to know */
+    bool blocking; /* no loop watches it (KIND_BLOCKING): that is the caller's
+                      part. A close wakes the nodes all the same. */
     struct weft__waiter in;
     struct weft__waiter out;
+    struct weft__waiter odd;
 };
 
 /* 0, -EBADF, -ENOMEM, -EPERM (a thread that cannot park would have to). */

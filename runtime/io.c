@@ -18,7 +18,8 @@ enum {
     /* Calls in a row that found something at once, on one worker, before the
      * caller lets others run: a peer that always has more to say must not
      * keep a worker to itself. */
-    IO_BUDGET = 64
+    IO_BUDGET = 64,
+    IO_PAUSE = 1000000 /* ns: for what no event tells of */
 };
 
 int weft__io_begin(struct weft__io *io)
@@ -61,24 +62,30 @@ static ssize_t given_up(ssize_t answer)
     return answer == -ETIMEDOUT ? -ECONNABORTED : answer;
 }
 
+/* With these the kernel never waits, and looks elsewhere than at what there is
+ * to read. */
+#define IO_ASIDE (MSG_OOB | MSG_ERRQUEUE)
+
 ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
 {
+    bool never_waits = io->flags & (MSG_DONTWAIT | IO_ASIDE);
+
     for (;;) {
         int status;
 
         /* A direction known to be empty is not tried, unless this is the only
          * chance. */
-        if (weft__wait_try(&io->use, WEFT__IN) ||
+        if (weft__wait_try(&io->use, WEFT__IN) || never_waits ||
             weft__wait_refused(io->self, io->deadline) != 0) {
             ssize_t got = try(io);
 
-            if (got != -EAGAIN) {
-                if (!drained(io, got))
-                    weft__wait_again(&io->use, WEFT__IN);
+            if (got < 0 && got != -EAGAIN)
+                weft__wait_fetched(&io->use);
+            if (!drained(io, got) &&
+                (got != -EAGAIN || io->flags & IO_ASIDE))
+                weft__wait_again(&io->use, WEFT__IN);
+            if (got != -EAGAIN || never_waits)
                 return given_up(got);
-            }
-            if (io->flags & MSG_DONTWAIT)
-                return -EAGAIN;
         }
         status = weft__wait(&io->use, WEFT__IN, io->self, io->deadline,
                             "descriptor to read from");
@@ -89,27 +96,58 @@ ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
 
 ssize_t weft__io_out(struct weft__io *io, weft__io_try try)
 {
+    bool never_waits = io->flags & MSG_DONTWAIT;
+    bool cleared = false;
+
     for (;;) {
         int status;
 
-        if (weft__wait_try(&io->use, WEFT__OUT) ||
+        if (weft__wait_try(&io->use, WEFT__OUT) || cleared || never_waits ||
             weft__wait_refused(io->self, io->deadline) != 0) {
             ssize_t put = try(io);
 
             if (put != -EAGAIN) {
-                weft__wait_pass_on(&io->use, WEFT__OUT);
+                if (put < 0)
+                    weft__wait_fetched(&io->use);
+                /* The edge may have come before the clear. */
+                if (cleared)
+                    weft__wait_again(&io->use, WEFT__OUT);
+                else
+                    weft__wait_pass_on(&io->use, WEFT__OUT);
                 return given_up(put);
             }
-            if (io->flags & MSG_DONTWAIT)
+            if (never_waits)
                 return -EAGAIN;
-            if (weft__wait_full(&io->use))
+            cleared = weft__wait_full(&io->use);
+            if (cleared)
                 continue;
+            if (io->elsewhere && weft__fd_ask(io->fd, POLLOUT) & POLLOUT) {
+                /* There is room here, and none at the receiver, of which no
+                 * event tells. */
+                status = weft__io_pause(io, IO_PAUSE);
+                if (status != 0)
+                    return status;
+                cleared = true;
+                continue;
+            }
         }
         status = weft__wait(&io->use, WEFT__OUT, io->self, io->deadline,
                             "descriptor to write to");
         if (status != 0)
             return status;
     }
+}
+
+int weft__io_pause(struct weft__io *io, int64_t pause)
+{
+    int64_t deadline = weft__wait_clip(io->use.desc, io->deadline);
+    int status = weft__wait_refused(io->self, deadline);
+
+    if (status == 0)
+        status = weft__wait_pause(io->self, pause, deadline);
+    if (status == 0 && !weft__desc_current(&io->use))
+        status = -EBADF;
+    return status;
 }
 
 int weft__io_check(const void *buf, size_t n)
@@ -191,6 +229,9 @@ static ssize_t read_any(struct weft__io *io)
 {
     enum weft__kind kind = weft__desc_kind(io->use.desc);
 
+    /* As read(2), and not recv(2), has it. */
+    if (io->n == 0 && kind != WEFT__KIND_FOLDER)
+        return weft__fd_read(io->fd, io->buf, 0);
     switch (kind) {
     case WEFT__KIND_STREAM:
     case WEFT__KIND_SOCKET:

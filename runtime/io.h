@@ -27,6 +27,7 @@ struct weft__io {
     struct sockaddr *sa;
     socklen_t *sa_len;
     struct msghdr *msg;
+    bool elsewhere; /* a datagram to an address that the call names */
 };
 
 typedef ssize_t (*weft__io_try)(struct weft__io *io);
@@ -39,6 +40,9 @@ ssize_t weft__io_end(struct weft__io *io, ssize_t answer);
 /* Read, or write, by `try`, and wait as long as it answers -EAGAIN. */
 ssize_t weft__io_in(struct weft__io *io, weft__io_try try);
 ssize_t weft__io_out(struct weft__io *io, weft__io_try try);
+
+/* Sleep for `pause` ns before the next try: 0, or the call's answer. */
+int weft__io_pause(struct weft__io *io, int64_t pause);
 
 /* New descriptors, now weft's. -ENOMEM: and then they are closed again. */
 int weft__io_made(int fd, enum weft__kind kind);

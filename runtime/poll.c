@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <weft/io.h>
 
-#include "netpoll/blocking.h"
 #include "netpoll/os.h"
-#include "netpoll/wait.h"
+#include "runtime/io.h"
+#include "sched/seam.h"
 #include "sched/sched.h"
 #include "sched/worker.h"
 
@@ -18,34 +18,6 @@ enum {
 };
 
 #define POLL_EVENTS (POLLIN | POLLOUT | POLLPRI | POLLRDHUP)
-
-/* What poll(2) says at this moment: how many, or 0. */
-static int look(struct pollfd *fds, nfds_t n)
-{
-    int ready;
-
-    do {
-        ready = weft__fd_poll(fds, n, 0);
-    } while (ready < 0);
-    return ready;
-}
-
-/* Is there one that only a lane may wait for? */
-static bool wants_lane(const struct pollfd *fds, nfds_t n)
-{
-    for (nfds_t i = 0; i < n; i++) {
-        struct weft__use use;
-        bool blocking;
-
-        if (fds[i].fd < 0 || weft__desc_use(fds[i].fd, &use) != 0)
-            continue;
-        blocking = weft__desc_kind(use.desc) == WEFT__KIND_BLOCKING;
-        weft__desc_done(&use);
-        if (blocking)
-            return true;
-    }
-    return false;
-}
 
 /* Ask all: how many have something. A closed one has POLLNVAL. */
 static int ask(struct weft__fd_wait *waits, struct pollfd *fds, nfds_t n)
@@ -74,7 +46,7 @@ static bool publish(struct weft__fd_wait *waits, const struct pollfd *fds,
 
         if (fds[i].fd < 0)
             continue;
-        waits[i].in.gen = waits[i].out.gen = gen;
+        waits[i].in.gen = waits[i].out.gen = waits[i].odd.gen = gen;
         weft__lock_acquire(weft__fd_wait_lock(&waits[i]));
         published = weft__fd_wait_publish(&waits[i]);
         weft__lock_release(weft__fd_wait_lock(&waits[i]));
@@ -138,9 +110,45 @@ static void end(struct weft__fd_wait *waits, const struct pollfd *fds,
             weft__fd_wait_end(&waits[i]);
 }
 
+/*
+ * Descriptors in blocking mode
+ *
+ * A loop would switch their mode for a moment, which others share. So they
+ * come into an epoll set of their own, which is a descriptor, too, and that
+ * one is waited for: the last of `fds`, where the caller has left a place.
+ */
+static int put_aside(struct pollfd *set, const struct pollfd *fds,
+                     nfds_t which)
+{
+    short events = fds[which].events;
+    int status;
+
+#ifdef WEFT_SIM
+    /* No run depends on the outside. */
+    if (weft__seam != NULL)
+        return -ENOTSUP;
+#endif
+    if (set->fd < 0) {
+        status = weft__fd_epoll_set();
+        if (status < 0)
+            return status;
+        status = weft__io_made(status, WEFT__KIND_POLLED);
+        if (status < 0)
+            return status;
+        *set = (struct pollfd){ .fd = status, .events = POLLIN };
+    }
+    /* It may be named twice. */
+    for (nfds_t i = 0; i < which; i++)
+        if (fds[i].fd == fds[which].fd)
+            events |= fds[i].events;
+    return weft__fd_epoll_put(set->fd, fds[which].fd, events);
+}
+
+/* The last of the n is the set. */
 static int poll_waits(struct weft__fd_wait *waits, struct pollfd *fds,
                       nfds_t n, struct weft__fiber *self, int64_t deadline)
 {
+    struct pollfd *set = &fds[n - 1];
     int status = 0;
     nfds_t begun = 0;
 
@@ -149,6 +157,11 @@ static int poll_waits(struct weft__fd_wait *waits, struct pollfd *fds,
             continue;
         status = weft__fd_wait_begin(&waits[begun], fds[begun].fd,
                                      fds[begun].events, self);
+        if (status == 0 && waits[begun].blocking) {
+            status = put_aside(set, fds, begun);
+            if (status != 0)
+                weft__fd_wait_end(&waits[begun]);
+        }
         if (status != 0)
             break;
     }
@@ -159,25 +172,48 @@ static int poll_waits(struct weft__fd_wait *waits, struct pollfd *fds,
         status = 1;
     }
     end(waits, fds, begun);
+    if (set->fd >= 0)
+        weft_close(set->fd);
     return status;
+}
+
+/* What was found, for the caller: how many. The set counts for none. */
+static int tell(const struct pollfd *found, struct pollfd *fds, nfds_t n)
+{
+    int ready = 0;
+
+    for (nfds_t i = 0; i < n; i++) {
+        fds[i].revents = found[i].revents;
+        ready += fds[i].revents != 0;
+    }
+    return ready;
 }
 
 static int poll_all(struct pollfd *fds, nfds_t n, struct weft__fiber *self,
                     int64_t deadline)
 {
-    struct weft__fd_wait few[POLL_INLINE];
+    struct weft__fd_wait few[POLL_INLINE + 1];
+    struct pollfd few_fds[POLL_INLINE + 1];
     struct weft__fd_wait *waits = few;
+    struct pollfd *all = few_fds;
     int status;
 
     if (n > POLL_INLINE) {
-        waits = malloc(n * sizeof(*waits));
+        waits = malloc((n + 1) * (sizeof(*waits) + sizeof(*all)));
         if (!waits)
             return -ENOMEM;
+        all = (struct pollfd *)(void *)&waits[n + 1];
     }
-    status = poll_waits(waits, fds, n, self, deadline);
+    for (nfds_t i = 0; i < n; i++)
+        all[i] = fds[i];
+    do {
+        all[n] = (struct pollfd){ .fd = -1 };
+        status = poll_waits(waits, all, n + 1, self, deadline);
+        /* Someone else may have taken what made the set ready. */
+    } while (status > 0 && tell(all, fds, n) == 0);
     if (waits != few)
         free(waits);
-    return status;
+    return status > 0 ? tell(all, fds, n) : status;
 }
 
 int weft_poll_until(struct pollfd *fds, nfds_t n, weft_time_t deadline)
@@ -189,14 +225,10 @@ int weft_poll_until(struct pollfd *fds, nfds_t n, weft_time_t deadline)
         return -EINVAL;
     if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
-    ready = look(fds, n);
+    ready = weft__fd_look(fds, n);
     if (ready == 0)
         ready = weft__wait_refused(self, deadline);
-    if (ready != 0)
-        return ready;
-    if (wants_lane(fds, n))
-        return weft__blocking_wait(self, fds->fd, fds->events, deadline);
-    return poll_all(fds, n, self, deadline);
+    return ready != 0 ? ready : poll_all(fds, n, self, deadline);
 }
 
 int weft_poll(struct pollfd *fds, nfds_t n)

@@ -64,6 +64,7 @@ static void poll_wake(void *poller)
 static void forked(void)
 {
     weft__set_self(NULL);
+    weft__desc_forked();
     if (weft__load(&state, RELAXED) == STOPPED)
         return;
     weft__store(&state, FORKED, RELAXED);

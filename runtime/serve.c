@@ -3,9 +3,10 @@
  *
  * The server lives until the last of those who know it lets go: weft_serve(),
  * and each handler's fiber, whose last look at the inner lock may come after
- * the serving fiber has seen that none is left. Handlers are on a list under an inner lock, for the stop to find them. The serving fiber
- * waits for "one fewer" in two places, at the limit and at the end; a handler
- * that leaves claims that wait.
+ * the serving fiber has seen that none is left. Handlers are on a list under
+ * an inner lock, for the stop to find them. The serving fiber waits for "one
+ * fewer" in two places, at the limit and at the end; a handler that leaves
+ * claims that wait.
  */
 #include <weft/serve.h>
 
@@ -23,9 +24,11 @@
 #include "sched/os.h"
 #include "sched/park.h"
 #include "sched/sched.h"
+#include "sched/stack.h"
 
 #define SERVE_GRACE ((int64_t)5 * 1000000000)
 #define SERVE_PAUSE ((int64_t)10 * 1000000) /* after a spawn that failed */
+#define SERVE_LOOK ((int64_t)100 * 1000000)
 
 struct conn {
     struct server *server;
@@ -33,6 +36,7 @@ struct conn {
     struct conn *prev;
     weft_fiber_t fiber; /* 0: not running yet */
     int fd;
+    bool late;    /* cancelled once, and counted */
     uint64_t gen; /* of the descriptor: it is closed only if still this one */
 };
 
@@ -184,7 +188,7 @@ static int wait_for(struct server *s, uint64_t n, uint64_t flags,
 static void cancel_all(struct server *s)
 {
     weft_fiber_t *ids = NULL;
-    uint64_t n = 0, room;
+    uint64_t n = 0, late = 0, room;
 
     do {
         weft__lock_acquire(&s->lock);
@@ -197,14 +201,19 @@ static void cancel_all(struct server *s)
             return;
         weft__lock_acquire(&s->lock);
         n = 0;
-        for (struct conn *c = s->first; c && n < room; c = c->next)
-            if (c->fiber)
-                ids[n++] = c->fiber;
+        for (struct conn *c = s->first; c && n < room; c = c->next) {
+            if (!c->fiber)
+                continue;
+            ids[n++] = c->fiber;
+            late += !c->late;
+            c->late = true;
+        }
         room = s->active > room ? 0 : 1;
         weft__lock_release(&s->lock);
     } while (room == 0);
     for (uint64_t i = 0; i < n; i++)
         (void)weft_cancel(ids[i]);
+    tell(&s->stats->late, s->stats->late + late);
     free(ids);
 }
 
@@ -243,10 +252,6 @@ static void stop(struct server *s)
     if (s->opt.grace > 0 &&
         wait_for(s, 0, WEFT__WAKE_NO_CANCEL, until) == 0)
         return;
-    /* Once: some may take several rounds to leave. */
-    weft__lock_acquire(&s->lock);
-    tell(&s->stats->late, s->active);
-    weft__lock_release(&s->lock);
     do {
         cancel_all(s);
     } while (wait_for(s, 0, WEFT__WAKE_NO_CANCEL,
@@ -255,15 +260,42 @@ static void stop(struct server *s)
 
 /* --- The loop ------------------------------------------------------------------------ */
 
+/* The generation of a number, plus one; 0: it is being closed. */
+static uint64_t generation(int fd)
+{
+    struct weft__use use;
+
+    if (weft__desc_use(fd, &use) != 0)
+        return 0;
+    weft__desc_done(&use);
+    return use.gen + 1;
+}
+
+/* Until one more may come. No event tells here that the listener is closed,
+ * so now and then it is looked at. */
+static int wait_for_room(struct server *s, int listen_fd, uint64_t gen)
+{
+    int status;
+
+    do {
+        status = wait_for(s, s->opt.max_connections - 1, 0,
+                          weft_after(SERVE_LOOK));
+        if (status == -ETIMEDOUT && generation(listen_fd) != gen)
+            status = -EBADF;
+    } while (status == -ETIMEDOUT);
+    return status;
+}
+
 static int serve(struct server *s, int listen_fd)
 {
+    uint64_t gen = generation(listen_fd);
+
     for (;;) {
         int status = 0;
         int fd;
 
         if (s->opt.max_connections > 0)
-            status = wait_for(s, s->opt.max_connections - 1, 0,
-                              WEFT_FOREVER);
+            status = wait_for_room(s, listen_fd, gen);
         if (status != 0)
             return status;
         fd = weft_accept(listen_fd, NULL, NULL);
@@ -288,7 +320,8 @@ int weft_serve(int listen_fd, void (*handler)(int fd, void *arg), void *arg,
         opt = &none;
     if (!handler || opt->size != sizeof(*opt) ||
         opt->flags & ~WEFT_SERVE_SHUT_READS || opt->idle_timeout < 0 ||
-        opt->total_timeout < 0)
+        opt->total_timeout < 0 ||
+        (opt->stack_size > 0 && weft__stack_class(opt->stack_size) < 0))
         return -EINVAL;
     if (!weft__fiber_self())
         return -EPERM;

@@ -65,7 +65,11 @@ static ssize_t transmit(struct weft__io *io, weft__io_try try)
 {
     ssize_t answer = weft__io_begin(io);
 
-    return answer != 0 ? answer : weft__io_end(io, weft__io_out(io, try));
+    if (answer != 0)
+        return answer;
+    io->elsewhere = (io->sa || (io->msg && io->msg->msg_name)) &&
+                    weft__desc_kind(io->use.desc) == WEFT__KIND_SOCKET;
+    return weft__io_end(io, weft__io_out(io, try));
 }
 
 ssize_t weft_recv_until(int fd, void *buf, size_t n, int flags,
@@ -205,11 +209,17 @@ static ssize_t try_accept(struct weft__io *io)
 }
 
 /* A listener that would block its worker is switched. Not once and for all: a
- * number that weft did not make may have become another's. */
-static int never_block(const struct weft__desc *d)
+ * number that weft did not make may have become another's. What is no socket
+ * keeps its mode: the call will say so. */
+static int never_block(struct weft__desc *d)
 {
+    enum weft__kind kind;
+
     /* relaxed: a fact of the file. */
     if (weft__load(&d->flags, RELAXED) & WEFT__FD_MADE)
+        return 0;
+    kind = weft__desc_kind(d);
+    if (kind != WEFT__KIND_STREAM && kind != WEFT__KIND_SOCKET)
         return 0;
     return weft__fd_nonblocking(d->fd, true);
 }
@@ -232,11 +242,11 @@ int weft_accept_until(int fd, struct sockaddr *sa, socklen_t *len,
     answer = never_block(io.use.desc);
     while (answer == 0) {
         answer = weft__io_in(&io, try_accept);
-        if (!is_scarce(answer) ||
-            weft__wait_refused(io.self, deadline) != 0)
+        /* WEFT_NOW, and a thread that cannot park: what is missing. */
+        if (!is_scarce(answer) || deadline == WEFT_NOW || !io.self)
             break;
         /* The kernel keeps the connection; someone may close something. */
-        answer = weft__wait_pause(io.self, pause, deadline);
+        answer = weft__io_pause(&io, pause);
         pause = pause < SCARCE_LAST / 2 ? pause * 2 : SCARCE_LAST;
     }
     if (answer >= 0)
@@ -291,9 +301,7 @@ static int connect_io(struct weft__io *io)
         if (status != -EAGAIN)
             return status;
         /* A Unix listener whose queue is full. */
-        status = weft__wait_refused(io->self, io->deadline);
-        if (status == 0)
-            status = weft__wait_pause(io->self, BACKLOG_PAUSE, io->deadline);
+        status = weft__io_pause(io, BACKLOG_PAUSE);
         if (status == -ETIMEDOUT)
             return -ETIME;
     }

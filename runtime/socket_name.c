@@ -355,13 +355,16 @@ int weft_tcp_connect_until(const char *host, const char *service,
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
     struct race race = { .failure = -EADDRNOTAVAIL };
+    struct weft__fiber *self = weft__fiber_self();
     struct addrinfo *list;
     int status;
 
     if (!host || !service)
         return -EINVAL;
-    if (!weft__fiber_self())
+    if (!self)
         return -EPERM;
+    if (weft__canceled_on_entry(self, deadline))
+        return -ECANCELED;
     status = resolve(host, service, &hints, &list, deadline);
     if (status != 0)
         return status;
