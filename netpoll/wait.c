@@ -145,6 +145,13 @@ void weft__wait_again(struct weft__use *use, enum weft__dir dir)
         weft__ready(fiber);
 }
 
+void weft__wait_urgent(struct weft__use *use)
+{
+    if (!(weft__fetch_or(&use->desc->flags, WEFT__FD_URGENT, ACQ_REL) &
+          WEFT__FD_URGENT))
+        weft__wait_again(use, WEFT__IN);
+}
+
 int64_t weft__wait_clip(struct weft__desc *d, int64_t deadline)
 {
     /* relaxed: see weft__desc_limit(). */

@@ -86,6 +86,10 @@ static inline void weft__wait_pass_on(struct weft__use *use,
 /* The call fetched an error: what made libuv stop the handle is gone. */
 void weft__wait_fetched(struct weft__use *use);
 
+/* Urgent data was seen, or is about to be taken, and its event may not come any
+ * more: the short-read rule ends here, also for who has just relied on it. */
+void weft__wait_urgent(struct weft__use *use);
+
 /* Park until the direction may be tried again. 0: try; -EPERM: epoll does not
  * take such a file; else the code of the call. */
 int weft__wait(struct weft__use *use, enum weft__dir dir,

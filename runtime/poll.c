@@ -216,6 +216,20 @@ static int poll_all(struct pollfd *fds, nfds_t n, struct weft__fiber *self,
     return status > 0 ? tell(all, fds, n) : status;
 }
 
+/* The caller may take urgent data by any call. */
+static void note_urgent(const struct pollfd *fds, nfds_t n)
+{
+    for (nfds_t i = 0; i < n; i++) {
+        struct weft__use use;
+
+        if (fds[i].fd < 0 || !(fds[i].revents & POLLPRI) ||
+            weft__desc_use(fds[i].fd, &use) != 0)
+            continue;
+        weft__wait_urgent(&use);
+        weft__desc_done(&use);
+    }
+}
+
 int weft_poll_until(struct pollfd *fds, nfds_t n, weft_time_t deadline)
 {
     struct weft__fiber *self = weft__fiber_self();
@@ -228,7 +242,11 @@ int weft_poll_until(struct pollfd *fds, nfds_t n, weft_time_t deadline)
     ready = weft__fd_look(fds, n);
     if (ready == 0)
         ready = weft__wait_refused(self, deadline);
-    return ready != 0 ? ready : poll_all(fds, n, self, deadline);
+    if (ready == 0)
+        ready = poll_all(fds, n, self, deadline);
+    if (ready > 0)
+        note_urgent(fds, n);
+    return ready;
 }
 
 int weft_poll(struct pollfd *fds, nfds_t n)

@@ -58,6 +58,8 @@ static ssize_t receive(struct weft__io *io, weft__io_try try)
         return answer;
     /* The short-read rule wants to know. */
     (void)weft__desc_kind(io->use.desc);
+    if (io->flags & MSG_OOB)
+        weft__wait_urgent(&io->use);
     return weft__io_end(io, weft__io_in(io, try));
 }
 
