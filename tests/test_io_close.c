@@ -1,0 +1,357 @@
+/*
+ * Closing: against those who wait, those who are about to, those who hold a
+ * duplicate, and in a forked child.
+ */
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "netpoll/desc.h"
+#include "tests/support_net.h"
+
+/* --- Against calls under way ----------------------------------------------------- */
+
+enum { READ, WRITE, WAIT, POLL, ACCEPT, CALLS };
+
+struct caller {
+    int fd;
+    int call;
+    long answer;
+};
+
+static void *call_one(void *arg)
+{
+    struct caller *c = arg;
+    struct pollfd one = { .fd = c->fd, .events = POLLIN };
+    char byte = 0;
+
+    switch (c->call) {
+    case READ:
+        c->answer = weft_read(c->fd, &byte, 1);
+        break;
+    case WRITE:
+        c->answer = weft_write(c->fd, &byte, 1);
+        break;
+    case WAIT:
+        c->answer = weft_fd_wait(c->fd, POLLIN);
+        break;
+    case POLL:
+        c->answer = weft_poll(&one, 1);
+        if (c->answer == 1)
+            c->answer = one.revents & POLLNVAL ? -EBADF : one.revents;
+        break;
+    default:
+        c->answer = weft_accept(c->fd, NULL, NULL);
+        break;
+    }
+    return NULL;
+}
+
+/* The caller is somewhere between its first step and its sleep when the
+ * descriptor is closed. */
+WEFT_TEST(close_against_park_at_each_moment)
+{
+    struct sockaddr_in where;
+
+    for (int i = 0; i < ROUNDS(1500); i++) {
+        struct caller c = { .call = _i };
+        weft_fiber_t f;
+        int fds[2] = { -1, -1 };
+
+        if (_i == ACCEPT) {
+            c.fd = net_listen(4, &where);
+        } else {
+            net_pair(NET_UNIX, fds);
+            c.fd = fds[0];
+        }
+        if (_i == WRITE)
+            net_fill(c.fd);
+        f = spawn(call_one, &c);
+        for (int k = i % 5; k > 0; k--)
+            weft_yield();
+        if (i % 7 == 0)
+            wait_until_parked(f);
+        must_code(weft_close(c.fd), 0);
+        join(f);
+        must_code(c.answer, -EBADF);
+        if (fds[1] >= 0)
+            must_code(weft_close(fds[1]), 0);
+    }
+}
+END_TEST
+
+static void close_call(void *arg)
+{
+    struct caller *c = arg;
+
+    c->answer = weft_close(c->fd);
+}
+
+static void *close_it(void *arg)
+{
+    close_call(arg);
+    return NULL;
+}
+
+/* All who wait, in each way, are told at once; of two closers one closes. */
+
+WEFT_TEST(close_tells_all_who_wait)
+{
+    int fds[2];
+    struct caller c[6];
+    struct caller closers[2];
+    weft_fiber_t f[6], g[2];
+
+    net_pair(NET_UNIX, fds);
+    net_fill(fds[0]);
+    for (int i = 0; i < 6; i++) {
+        c[i] = (struct caller){ .fd = fds[0], .call = i % 4 };
+        f[i] = spawn(call_one, &c[i]);
+        wait_until_parked(f[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        closers[i] = (struct caller){ .fd = fds[0] };
+        g[i] = spawn(close_it, &closers[i]);
+    }
+    for (int i = 0; i < 2; i++)
+        join(g[i]);
+    ck_assert_int_eq(closers[0].answer + closers[1].answer, -EBADF);
+    for (int i = 0; i < 6; i++) {
+        join(f[i]);
+        ck_code(c[i].answer, -EBADF);
+    }
+    ck_code(weft_close(fds[1]), 0);
+}
+END_TEST
+
+/* From a thread that runs no fiber, and from a job of a lane. */
+WEFT_TEST(close_from_elsewhere_tells_those_who_wait)
+{
+    int fds[2];
+    struct caller c = { .call = READ }, closer = { 0 };
+    weft_fiber_t f;
+
+    net_pair(NET_UNIX, fds);
+    c.fd = closer.fd = fds[0];
+    f = spawn(call_one, &c);
+    wait_until_parked(f);
+    if (_i == 0) {
+        struct foreign t;
+
+        foreign_start(&t, close_call, &closer);
+        foreign_join(&t);
+    } else {
+        on_lane(close_call, &closer);
+    }
+    ck_code(closer.answer, 0);
+    join(f);
+    ck_code(c.answer, -EBADF);
+    ck_code(weft_close(fds[1]), 0);
+}
+END_TEST
+
+/* --- Duplicates --------------------------------------------------------------------- */
+
+/* Two numbers of one file: closing one ends its own waiter's wait, and the
+ * other waiter gets the bytes. */
+WEFT_TEST(closing_one_number_leaves_its_duplicate)
+{
+    int fds[2];
+    struct net_reader a = { 0 }, b = { 0 };
+    weft_fiber_t f, g;
+
+    net_pair(_i, fds);
+    a.fd = fds[0];
+    b.fd = dup(fds[0]);
+    f = spawn(read_one, &a);
+    g = spawn(read_one, &b);
+    wait_until_parked(f);
+    wait_until_parked(g);
+    ck_code(weft_close(a.fd), 0);
+    join(f);
+    ck_code(a.answer, -EBADF);
+    ck_assert_int_eq(weft_write(fds[1], "abc", 3), 3);
+    join(g);
+    ck_assert_int_eq(b.answer, 3);
+    ck_code(weft_close(b.fd), 0);
+    ck_code(weft_close(fds[1]), 0);
+}
+END_TEST
+
+/* Readers on both numbers: every byte is read once. */
+static void *read_all(void *arg)
+{
+    int fd = *(int *)arg;
+    intptr_t sum = 0;
+    char got[16];
+    ssize_t n;
+
+    while ((n = weft_read(fd, got, sizeof(got))) > 0)
+        sum += n;
+    return (void *)(n == 0 ? sum : -1);
+}
+
+WEFT_TEST(readers_on_duplicates_share_the_bytes)
+{
+    enum { BYTES = 20000 };
+    static const char block[BYTES];
+    int fds[2], two[2];
+    weft_fiber_t f[2];
+
+    net_pair(_i, fds);
+    two[0] = fds[0];
+    two[1] = dup(fds[0]);
+    for (int i = 0; i < 2; i++)
+        f[i] = spawn(read_all, &two[i]);
+    for (int sum = 0; sum < BYTES; sum += 100) {
+        must_code(weft_write_full(fds[1], block, 100, NULL), 0);
+        weft_yield();
+    }
+    ck_code(weft_close(fds[1]), 0);
+    ck_assert_int_eq((intptr_t)join(f[0]) + (intptr_t)join(f[1]), BYTES);
+    net_close(two);
+}
+END_TEST
+
+/* A FILE holds a duplicate, or the number next to it; fclose() closes that
+ * behind our back, under a neighbour that waits. */
+WEFT_TEST(closed_by_fclose_under_a_waiters_neighbour)
+{
+    for (int i = 0; i < 20; i++) {
+        int fds[2], more[2], again[2];
+        struct net_reader r = { 0 }, s = { 0 };
+        weft_fiber_t f;
+        FILE *file;
+
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, more), 0);
+        file = fdopen(_i == 0 ? dup(fds[0]) : more[0], "r");
+        ck_assert_ptr_nonnull(file);
+        /* Weft knows it, too. */
+        s.fd = fileno(file);
+        s.deadline = weft_after(WEFT_MS(2));
+        read_one(&s);
+        ck_code(s.answer, -ETIMEDOUT);
+
+        r.fd = fds[0];
+        f = spawn(read_one, &r);
+        wait_until_parked(f);
+        fclose(file);
+        ck_assert_int_eq(write(fds[1], "abc", 3), 3);
+        join(f);
+        ck_assert_int_eq(r.answer, 3);
+
+        /* Its number comes back as another file. */
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, again), 0);
+        ck_assert_int_eq(again[0], s.fd);
+        s = (struct net_reader){ .fd = again[0] };
+        f = spawn(read_one, &s);
+        wait_until_parked(f);
+        ck_assert_int_eq(write(again[1], "de", 2), 2);
+        join(f);
+        ck_assert_int_eq(s.answer, 2);
+        for (int k = 0; k < 2; k++) {
+            close(fds[k]);
+            close(again[k]);
+        }
+        if (_i == 0)
+            close(more[0]);
+        close(more[1]);
+    }
+}
+END_TEST
+
+/* A file that lives on in a duplicate still tells of its events by the number
+ * that it had: the next owner of that number is not misled. */
+WEFT_TEST(events_of_a_former_owner_do_no_harm)
+{
+    int fds[2], again[2], kept;
+    struct net_reader r = { 0 };
+    weft_fiber_t f;
+
+    net_pair(NET_UNIX, fds);
+    kept = dup(fds[0]);
+    net_watch(fds[0]);
+    close(fds[0]);
+    net_pair(NET_UNIX, again);
+    ck_assert_int_eq(again[0], fds[0]);
+    r.fd = again[0];
+    f = spawn(read_one, &r);
+    wait_until_parked(f);
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(weft_write(fds[1], "old", 3), 3);
+        ck_assert_int_eq(weft_sleep(WEFT_MS(2)), 0);
+    }
+    wait_until_parked(f);
+    ck_assert_int_eq(weft_write(again[1], "new!", 4), 4);
+    join(f);
+    ck_assert_int_eq(r.answer, 4);
+    close(kept);
+    ck_code(weft_close(fds[1]), 0);
+    net_close(again);
+}
+END_TEST
+
+/* --- A forked child -------------------------------------------------------------------- */
+
+/* What the child closes is its own: the parent's loops go on. */
+static void in_the_child(const int fds[2])
+{
+    char c;
+
+    alarm(20);
+    if (weft_read(fds[0], &c, 1) != -EPERM ||
+        weft_read_until(fds[0], &c, 1, WEFT_NOW) != -EAGAIN ||
+        weft_close(fds[0]) != 0 || weft_close(fds[0]) != -EBADF ||
+        weft_write(fds[1], "from the child", 14) != 14 ||
+        weft_fd_forget(fds[1]) != 0 || weft_close(fds[1]) != 0)
+        _exit(1);
+    _exit(0);
+}
+
+WEFT_TEST(a_forked_child_closes_only_its_own)
+{
+    int fds[2], status = 0;
+    struct net_reader r = { .n = 14 };
+    weft_fiber_t f;
+    pid_t child;
+
+    net_pair(_i, fds);
+    r.fd = fds[0];
+    f = spawn(read_one, &r);
+    wait_until_parked(f);
+    child = fork();
+    if (child == 0)
+        in_the_child(fds);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_eq(WEXITSTATUS(status), 0);
+    join(f);
+    ck_assert_int_eq(r.answer, 14);
+    f = spawn(read_one, &r);
+    wait_until_parked(f);
+    ck_assert_int_eq(weft_write(fds[1], "mine", 4), 4);
+    join(f);
+    ck_assert_int_eq(r.answer, 4);
+    net_close(fds);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("io_close");
+    TCase *tc = tcase_create("io_close");
+
+    suite_add_tcase(suite, tc);
+    tcase_add_loop_test(tc, close_against_park_at_each_moment, 0, CALLS);
+    tcase_add_test(tc, close_tells_all_who_wait);
+    tcase_add_loop_test(tc, close_from_elsewhere_tells_those_who_wait, 0, 2);
+    tcase_add_loop_test(tc, closing_one_number_leaves_its_duplicate, 0,
+                        NET_KINDS);
+    tcase_add_loop_test(tc, readers_on_duplicates_share_the_bytes, 0,
+                        NET_KINDS);
+    tcase_add_loop_test(tc, closed_by_fclose_under_a_waiters_neighbour, 0, 2);
+    tcase_add_test(tc, events_of_a_former_owner_do_no_harm);
+    tcase_add_loop_test(tc, a_forked_child_closes_only_its_own, 0, NET_KINDS);
+    return run_suite(suite);
+}
