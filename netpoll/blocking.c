@@ -18,9 +18,11 @@ enum {
     WAIT_BUSY = 1, /* of wait->state */
     WAIT_STOP = 2,
 
-    /* What a pipe that is writable takes, and a terminal, if only just. */
-    WRITE_MOST = 4096,
-    WRITE_IOV = 64
+    WRITE_MOST = 4096, /* what a pipe that is writable takes */
+    WRITE_IOV = 64,
+
+    /* Ready, and yet EAGAIN: a terminal has room, but too little. ns. */
+    AGAIN_AFTER = 1000000
 };
 
 /* What one who waits and the thread that waits for it share. */
@@ -30,10 +32,12 @@ struct wait {
     bool ready_only; /* weft__blocking_wait() */
     bool write;
     bool nowait; /* the kernel knows RWF_NOWAIT for it */
+    int again;   /* a terminal, opened once more; or -1 */
     const struct iovec *iov;
     int n;
     size_t total;
     size_t done;
+    bool refused;     /* it was ready, and the call said EAGAIN */
     bool over;        /* the last call was made */
     ssize_t result;   /* why it was the last; revents; or why none was made */
     int64_t deadline; /* of the thread; that of a fiber is the lane's */
@@ -124,34 +128,39 @@ static void wait_stop(void *arg)
         weft__fd_signal((int)bell - 1);
 }
 
-static ssize_t wait_call(struct wait *w, const struct iovec *iov, int n)
+static ssize_t wait_call(struct wait *w, short revents,
+                         const struct iovec *iov, int n)
 {
-    return w->nowait ? weft__fd_rw_nowait(w->fd, w->write, iov, n)
-                     : weft__fd_rw(w->fd, w->write, iov, n);
+    if (w->nowait)
+        return weft__fd_rw_nowait(w->fd, w->write, iov, n);
+    /* One that was hung up is so for us; it may be someone else's by now. */
+    if (w->again >= 0 && !(revents & (POLLHUP | POLLERR)))
+        return weft__fd_rw(w->again, w->write, iov, n);
+    return weft__fd_rw(w->fd, w->write, iov, n);
 }
 
 /* The descriptor is ready: one call. true: the wait is over. */
-static bool wait_turn(struct wait *w)
+static bool wait_turn(struct wait *w, short revents)
 {
+    size_t most = w->nowait || w->again >= 0 ? SIZE_MAX : WRITE_MOST;
     struct iovec part[WRITE_IOV];
     ssize_t r;
 
-    if (!w->write) {
-        r = wait_call(w, w->iov, w->n);
-    } else {
-        int n = weft__iov_slice(part, WRITE_IOV, w->iov, w->n, w->done,
-                                w->nowait ? SIZE_MAX : WRITE_MOST);
+    if (w->write) {
+        int n = weft__iov_slice(part, WRITE_IOV, w->iov, w->n, w->done, most);
 
-        r = wait_call(w, part, n);
+        r = wait_call(w, revents, part, n);
+    } else {
+        r = wait_call(w, revents, w->iov, w->n);
     }
-    if (r == -EAGAIN)
-        return false; /* someone was faster */
-    if (r < 0) {
+    if (r < 0 && r != -EAGAIN) {
         w->result = r;
         return true;
     }
-    w->done += (size_t)r;
-    return !w->write || r == 0 || w->done == w->total;
+    if (r >= 0)
+        w->done += (size_t)r;
+    w->refused = r == -EAGAIN;
+    return r >= 0 && (!w->write || r == 0 || w->done == w->total);
 }
 
 /* Until the descriptor is ready, someone rings, or a guest's deadline has
@@ -164,6 +173,9 @@ static bool wait_poll(struct wait *w, int bell, short *revents)
     };
     int64_t left = -1;
 
+    /* Only a terminal can go on being ready. */
+    if (w->refused && w->again >= 0)
+        (void)weft__fd_poll(&fds[1], 1, AGAIN_AFTER);
     if (w->deadline != WEFT_FOREVER) {
         int64_t now = weft__os_now();
 
@@ -199,6 +211,7 @@ static void *wait_main(void *arg)
         return NULL;
     /* seq_cst: pairs with wait_stop(). */
     weft__store(&w->bell, (uint32_t)bell->fd + 1, SEQ_CST);
+    w->again = w->nowait ? -1 : weft__fd_terminal(w->fd, w->write);
     while (!w->over && !wait_stopped(w)) {
         short revents = 0;
         uint32_t polling = 0;
@@ -215,10 +228,12 @@ static void *wait_main(void *arg)
             w->result = revents;
             w->over = true;
         } else {
-            w->over = wait_turn(w);
+            w->over = wait_turn(w, revents);
         }
         (void)weft__fetch_and(&w->state, ~(uint32_t)WAIT_BUSY, ACQ_REL);
     }
+    if (w->again >= 0)
+        weft__fd_close(w->again);
     bell_give(bell);
     return NULL;
 }

@@ -17,10 +17,13 @@
  * for that call's outcome. So a call that answers -ECANCELED or -ETIMEDOUT
  * took no byte, and one that took any answers how many.
  *
- * What poll(2) says may be out of date: another process may read first. Then
- * a call of the thread blocks it, where RWF_NOWAIT is unknown, and with it the
- * one fiber that waits for it; no other. It writes no more at a time than what
- * a pipe or terminal that is writable has room for.
+ * What poll(2) says may be out of date: another process may read first, and a
+ * terminal that is writable may have room for one byte. A terminal the thread
+ * therefore opens once more, without blocking, for the time of its wait. What
+ * is neither such a pipe nor such a terminal (a pipe on an older kernel, the
+ * master of a pseudo-terminal) may block the thread in a call, and with it the
+ * one fiber that waits for it; no other. It is written no more at a time than
+ * a pipe that is writable has room for.
  *
  * A write goes on until all is written, as in a program without weft, or until
  * it is called off: then it answers how much was.

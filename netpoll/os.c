@@ -1,9 +1,12 @@
 #include "netpoll/os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -120,6 +123,24 @@ ssize_t weft__fd_rw_nowait(int fd, bool write, const struct iovec *iov, int n)
         done = errno == ENOSYS ? -EOPNOTSUPP : -errno;
     errno = saved;
     return done;
+}
+
+int weft__fd_terminal(int fd, bool write)
+{
+    int saved = errno;
+    char path[32];
+    int number;
+    int again = -ENOTTY;
+
+    if (isatty(fd) && ioctl(fd, TIOCGPTN, &number) != 0) {
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        again = open(path, (write ? O_WRONLY : O_RDONLY) | O_NONBLOCK |
+                               O_NOCTTY | O_CLOEXEC);
+        if (again < 0)
+            again = -errno;
+    }
+    errno = saved;
+    return again;
 }
 
 bool weft__fd_is_dir(int fd)

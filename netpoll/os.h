@@ -38,6 +38,11 @@ ssize_t weft__fd_rw(int fd, bool write, const struct iovec *iov, int n);
  * else -EAGAIN, or -EOPNOTSUPP where this kernel or file cannot promise it. */
 ssize_t weft__fd_rw_nowait(int fd, bool write, const struct iovec *iov, int n);
 
+/* A terminal opened once more, for one direction and in non-blocking mode; the
+ * descriptor given keeps its own. -ENOTTY: it is none, or a pseudo-terminal's
+ * master, of which that would make another; or what open(2) says. */
+int weft__fd_terminal(int fd, bool write);
+
 /* Is it a directory? */
 bool weft__fd_is_dir(int fd);
 
