@@ -28,7 +28,7 @@ UNREACHABLE = {
 }
 
 LABELS = r"(?:Blocks|Returns|Memory):"
-CODE = re.compile(r"-(E[A-Z0-9]+)")
+CODE = re.compile(r"-(E[A-Z0-9_]+)")
 
 
 class Function:

@@ -12,6 +12,7 @@
 #include <weft/fiber.h>
 #include <weft/io.h>
 #include <weft/mutex.h>
+#include <weft/net.h>
 #include <weft/queue.h>
 #include <weft/runtime.h>
 #include <weft/sem.h>

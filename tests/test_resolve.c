@@ -1,0 +1,594 @@
+/*
+ * Names: what is answered at once and what is asked for, and a name server,
+ * played by a function of ours, that is slow, silent, or answers too late.
+ */
+#include "tests/support_lane.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <weft/net.h>
+
+#include "netpoll/resolve.h"
+
+/* --- A name server -------------------------------------------------------------------- */
+
+static weft__au32 gate, asked, answered, released;
+static int say; /* an EAI_ code */
+static int say_errno;
+
+static int ask(const char *node, const char *service,
+               const struct addrinfo *hints, struct addrinfo **res)
+{
+    struct addrinfo numeric = { .ai_flags = AI_NUMERICHOST };
+
+    (void)weft__fetch_add(&asked, 1, ACQ_REL);
+    /* Names that are asked for here say what becomes of them. */
+    if (!strcmp(node, "silent"))
+        while (!weft__load(&gate, ACQUIRE))
+            sched_yield();
+    (void)weft__fetch_add(&answered, 1, ACQ_REL);
+    if (say != 0) {
+        errno = say_errno;
+        return say;
+    }
+    if (hints)
+        numeric.ai_socktype = hints->ai_socktype;
+    return getaddrinfo("192.0.2.7", service, &numeric, res);
+}
+
+static void release(struct addrinfo *res)
+{
+    freeaddrinfo(res);
+    (void)weft__fetch_add(&released, 1, ACQ_REL);
+}
+
+static void begin(void)
+{
+    weft__resolver = (struct weft__resolver){ ask, release };
+}
+
+static void open_gate(void)
+{
+    weft__store(&gate, 1, RELEASE);
+}
+
+static void wait_for_released(uint32_t n)
+{
+    while (weft__load(&released, ACQUIRE) < n)
+        sched_yield();
+}
+
+/* Is it one address of this family, and which port? */
+static int port_of(const struct addrinfo *found, int family)
+{
+    ck_assert_ptr_nonnull(found);
+    ck_assert_ptr_null(found->ai_next);
+    ck_assert_int_eq(found->ai_family, family);
+    if (family == AF_INET)
+        return ntohs(((struct sockaddr_in *)(void *)found->ai_addr)->sin_port);
+    return ntohs(((struct sockaddr_in6 *)(void *)found->ai_addr)->sin6_port);
+}
+
+/* --- At once ----------------------------------------------------------------------------- */
+
+static const struct {
+    const char *node;
+    const char *service;
+    int family;
+    int port;
+} numeric[] = {
+    { "127.0.0.1", "80", AF_INET, 80 },  { "10.1", "65535", AF_INET, 65535 },
+    { "::1", "443", AF_INET6, 443 },     { "2001:db8::7", NULL, AF_INET6, 0 },
+    { "192.0.2.1", NULL, AF_INET, 0 },
+};
+
+static void resolve_numeric(void *arg)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+
+    (void)arg;
+    for (size_t i = 0; i < sizeof(numeric) / sizeof(numeric[0]); i++) {
+        struct addrinfo *found = NULL;
+
+        ck_code(weft_getaddrinfo(numeric[i].node, numeric[i].service, &hints,
+                                 &found),
+                0);
+        ck_assert_int_eq(port_of(found, numeric[i].family), numeric[i].port);
+        freeaddrinfo(found);
+        ck_code(weft_getaddrinfo_until(numeric[i].node, numeric[i].service,
+                                       &hints, &found, WEFT_NOW),
+                0);
+        freeaddrinfo(found);
+        hints.ai_flags = AI_ADDRCONFIG;
+        ck_code(weft_getaddrinfo_until(numeric[i].node, numeric[i].service,
+                                       &hints, &found, weft_now()),
+                0);
+        freeaddrinfo(found);
+        hints.ai_flags = 0;
+    }
+}
+
+static void all_numeric(int i)
+{
+    (void)i;
+    resolve_numeric(NULL);
+    on_thread(resolve_numeric, NULL);
+    on_lane(resolve_numeric, NULL);
+    ck_assert_uint_eq(jobs_begun(WEFT__LANE_RESOLVE), 0);
+    ck_assert_uint_eq(weft__load(&asked, RELAXED), 0);
+}
+
+START_TEST(a_numeric_address_asks_nobody)
+{
+    begin();
+    run_body(all_numeric, 0);
+}
+END_TEST
+
+/* Nor does it take more stack than the smallest fiber has. */
+START_TEST(a_small_stack_is_enough)
+{
+    weft_config_t config = WEFT_CONFIG_INIT;
+
+    begin();
+    if (SANITIZED) /* which takes several times as much */
+        return;
+    config.stack_size = 16 << 10;
+    ck_code(run_with(&config, all_numeric, 0), 0);
+}
+END_TEST
+
+/* --- Asked for ------------------------------------------------------------------------------ */
+
+struct question {
+    char node[16];
+    char service[8];
+    struct addrinfo hints;
+    weft_time_t until; /* 0: none */
+    weft_time_t back;
+    int status;
+};
+
+static void *resolve(void *arg)
+{
+    struct question *q = arg;
+    struct addrinfo *found = NULL;
+
+    if (q->until != 0)
+        q->status = weft_getaddrinfo_until(q->node, q->service, &q->hints,
+                                           &found, q->until);
+    else
+        q->status =
+            weft_getaddrinfo(q->node, q->service, &q->hints, &found);
+    q->back = weft_now();
+    if (q->status == 0) {
+        must(found != NULL);
+        freeaddrinfo(found);
+    } else {
+        must(found == NULL);
+    }
+    return NULL;
+}
+
+static struct question question(const char *node)
+{
+    struct question q = { .service = "80",
+                          .hints = { .ai_socktype = SOCK_STREAM } };
+
+    strncpy(q.node, node, sizeof(q.node) - 1);
+    return q;
+}
+
+static void ask_one(int i)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_DGRAM }, *found = NULL;
+
+    (void)i;
+    ck_code(weft_getaddrinfo("some.name", "53", &hints, &found), 0);
+    ck_assert_int_eq(port_of(found, AF_INET), 53);
+    ck_assert_int_eq(found->ai_socktype, SOCK_DGRAM);
+    freeaddrinfo(found);
+    ck_assert_uint_eq(jobs_begun(WEFT__LANE_RESOLVE), 1);
+    ck_assert_uint_eq(weft__load(&asked, RELAXED), 1);
+    ck_assert_uint_eq(weft__load(&released, RELAXED), 0);
+}
+
+START_TEST(a_name_is_asked_for)
+{
+    begin();
+    run_body(ask_one, 0);
+}
+END_TEST
+
+/* The caller may use its own memory again while the server thinks. */
+static void reuse(int i)
+{
+    struct question q = question("silent");
+    weft_fiber_t f = spawn(resolve, &q);
+
+    (void)i;
+    wait_for_jobs(WEFT__LANE_RESOLVE, 1, 0);
+    wait_until_parked(f);
+    memset(q.node, 'x', sizeof(q.node) - 1);
+    memset(q.service, 'x', sizeof(q.service) - 1);
+    q.hints.ai_socktype = -1;
+    open_gate();
+    join(f);
+    ck_assert_int_eq(q.status, 0);
+}
+
+START_TEST(what_is_asked_is_copied)
+{
+    begin();
+    run_body(reuse, 0);
+}
+END_TEST
+
+/* From the machine's own files. */
+WEFT_TEST(localhost_is_found)
+{
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *found = NULL;
+
+    ck_code(weft_getaddrinfo("localhost", "80", &hints, &found), 0);
+    ck_assert_ptr_nonnull(found);
+    freeaddrinfo(found);
+    hints.ai_flags = AI_PASSIVE;
+    ck_code(weft_getaddrinfo(NULL, "8080", &hints, &found), 0);
+    ck_assert_ptr_nonnull(found);
+    freeaddrinfo(found);
+}
+END_TEST
+
+/* --- Codes ------------------------------------------------------------------------------------ */
+
+static const struct {
+    int eai;
+    int error;
+    int code;
+    const char *name;
+} codes[] = {
+    { EAI_ADDRFAMILY, 0, -3000, "EAI_ADDRFAMILY" },
+    { EAI_AGAIN, 0, -3001, "EAI_AGAIN" },
+    { EAI_BADFLAGS, 0, -3002, "EAI_BADFLAGS" },
+    { EAI_FAIL, 0, -3004, "EAI_FAIL" },
+    { EAI_FAMILY, 0, -3005, "EAI_FAMILY" },
+    { EAI_MEMORY, 0, -3006, "EAI_MEMORY" },
+    { EAI_NODATA, 0, -3007, "EAI_NODATA" },
+    { EAI_NONAME, 0, -3008, "EAI_NONAME" },
+    { EAI_OVERFLOW, 0, -3009, "EAI_OVERFLOW" },
+    { EAI_SERVICE, 0, -3010, "EAI_SERVICE" },
+    { EAI_SOCKTYPE, 0, -3011, "EAI_SOCKTYPE" },
+    { EAI_SYSTEM, EMFILE, -EMFILE, "EMFILE" },
+    { EAI_SYSTEM, 0, -3004, "EAI_FAIL" },
+    { -99999, 0, -3004, "EAI_FAIL" },
+};
+
+static void refuse(int i)
+{
+    struct addrinfo *found = NULL;
+
+    say = codes[i].eai;
+    say_errno = codes[i].error;
+    ck_assert_str_eq(weft_err_name(codes[i].code), codes[i].name);
+    ck_code(weft_getaddrinfo("name", NULL, NULL, &found), codes[i].code);
+    ck_code(weft_getaddrinfo_until("name", NULL, NULL, &found, WEFT_FOREVER),
+            codes[i].code);
+    ck_assert_ptr_null(found);
+    ck_assert_uint_eq(weft__load(&released, RELAXED), 0);
+}
+
+START_TEST(a_resolvers_code_is_libuvs)
+{
+    begin();
+    run_body(refuse, _i);
+}
+END_TEST
+
+static void misuse_outside(void *arg)
+{
+    struct addrinfo *found = NULL;
+
+    (void)arg;
+    ck_code(weft_getaddrinfo("name", "80", NULL, &found), -EPERM);
+    ck_code(weft_getaddrinfo_until("name", "80", NULL, &found, WEFT_FOREVER),
+            -EPERM);
+    ck_code(weft_getaddrinfo_until("name", "80", NULL, &found, WEFT_NOW),
+            -EAGAIN);
+    ck_code(weft_getaddrinfo("name", "80", NULL, NULL), -EINVAL);
+}
+
+static void misuse(int i)
+{
+    struct addrinfo *found = NULL;
+
+    (void)i;
+    ck_code(weft_getaddrinfo("name", "80", NULL, NULL), -EINVAL);
+    ck_code(weft_getaddrinfo(NULL, NULL, NULL, &found), -EINVAL);
+    ck_code(weft_getaddrinfo_until("name", "80", NULL, NULL, WEFT_NOW),
+            -EINVAL);
+    ck_code(weft_getaddrinfo_until("name", "80", NULL, &found, WEFT_NOW),
+            -EAGAIN);
+    ck_code(weft_getaddrinfo_until("name", "80", NULL, &found, weft_now()),
+            -ETIMEDOUT);
+    on_thread(misuse_outside, NULL);
+    on_lane(misuse_outside, NULL);
+    ck_assert_int_eq(weft_cancel(weft_self()), 0);
+    ck_code(weft_getaddrinfo("name", "80", NULL, &found), -ECANCELED);
+    ck_code(weft_getaddrinfo("127.0.0.1", "80", NULL, &found), -ECANCELED);
+    ck_code(weft_getaddrinfo_until("name", "80", NULL, &found, WEFT_FOREVER),
+            -ECANCELED);
+    weft_cancel_clear();
+    ck_assert_ptr_null(found);
+    ck_assert_uint_eq(weft__load(&asked, RELAXED), 0);
+}
+
+START_TEST(misuse_has_its_code)
+{
+    begin();
+    run_body(misuse, 0);
+}
+END_TEST
+
+/* A name that there is no memory to copy. */
+static void without_memory(int i)
+{
+    enum { LONG = 256 << 20 };
+    char *node = malloc(LONG);
+    struct rlimit old, none;
+    struct addrinfo *found = NULL;
+
+    (void)i;
+    memset(node, 'x', LONG - 1);
+    node[LONG - 1] = '\0';
+    ck_assert_int_eq(getrlimit(RLIMIT_AS, &old), 0);
+    none = old;
+    none.rlim_cur = 1 << 20;
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &none), 0);
+    ck_code(weft_getaddrinfo(node, NULL, NULL, &found), -ENOMEM);
+    ck_code(weft_getaddrinfo_until(node, NULL, NULL, &found, WEFT_FOREVER),
+            -ENOMEM);
+    ck_assert_int_eq(setrlimit(RLIMIT_AS, &old), 0);
+    free(node);
+}
+
+START_TEST(no_memory_is_said)
+{
+    begin();
+    if (!SANITIZED)
+        run_body(without_memory, 0);
+}
+END_TEST
+
+/* --- Slow, silent, too late --------------------------------------------------------------------- */
+
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+static void fall_silent(int how)
+{
+    struct question q = question("silent");
+    weft_fiber_t f;
+
+    if (how == 1)
+        q.until = weft_after(WEFT_MS(20));
+    f = spawn(resolve, &q);
+    wait_for_jobs(WEFT__LANE_RESOLVE, 1, 0);
+    if (how == 0) {
+        wait_until_parked(f);
+        ck_assert_int_eq(weft_cancel(f), 0);
+    }
+    /* Back, though the server is still being asked. */
+    join(f);
+    ck_assert_int_eq(q.status, how == 0 ? -ECANCELED : -ETIMEDOUT);
+    if (how == 1)
+        ck_assert_int_ge(q.back, q.until);
+    ck_assert_uint_eq(weft__load(&answered, RELAXED), 0);
+    wait_for_jobs(WEFT__LANE_RESOLVE, 1, 0);
+    /* The answer comes after all, and goes. */
+    open_gate();
+    wait_for_released(1);
+    wait_for_jobs(WEFT__LANE_RESOLVE, 0, 0);
+    q = question("name");
+    join(spawn(resolve, &q));
+    ck_assert_int_eq(q.status, 0);
+}
+
+START_TEST(a_silent_server_keeps_no_one_who_was_called_off)
+{
+    begin();
+    run_body(fall_silent, _i);
+}
+END_TEST
+
+/* An error that comes too late: there is nothing to release. */
+static void late_error(int i)
+{
+    struct question q = question("silent");
+    weft_fiber_t f = spawn(resolve, &q);
+
+    (void)i;
+    wait_for_jobs(WEFT__LANE_RESOLVE, 1, 0);
+    wait_until_parked(f);
+    ck_assert_int_eq(weft_cancel(f), 0);
+    join(f);
+    say = EAI_AGAIN;
+    open_gate();
+    wait_for_jobs(WEFT__LANE_RESOLVE, 0, 0);
+    ck_assert_uint_eq(weft__load(&released, RELAXED), 0);
+}
+
+START_TEST(an_error_that_comes_too_late_is_forgotten)
+{
+    begin();
+    run_body(late_error, 0);
+}
+END_TEST
+
+enum { ASKERS = 6, BOUND = 2 };
+
+/* The lane is full of it; files and other blocking code go on, and those in
+ * line leave when their time is up. */
+static void fill_lane(int i)
+{
+    struct question q[ASKERS];
+    weft_fiber_t f[ASKERS];
+    weft_stats_t stats = { .size = sizeof(stats) };
+
+    (void)i;
+    for (int n = 0; n < ASKERS; n++) {
+        q[n] = question("silent");
+        q[n].until = weft_after(WEFT_MS(50));
+        f[n] = spawn(resolve, &q[n]);
+    }
+    wait_for_jobs(WEFT__LANE_RESOLVE, BOUND, ASKERS - BOUND);
+    ck_code(weft_stats(&stats), 0);
+    ck_assert_uint_eq(stats.resolve_lane.threads, BOUND);
+    ck_assert_uint_eq(stats.resolve_lane.queued, ASKERS - BOUND);
+    ck_assert_int_gt(stats.resolve_lane.age, 0);
+    ck_assert_int_eq(weft_blocking(nothing, NULL, NULL), 0);
+    for (int n = 0; n < ASKERS; n++) {
+        join(f[n]);
+        ck_assert_int_eq(q[n].status, -ETIMEDOUT);
+    }
+    ck_assert_uint_eq(weft__load(&asked, RELAXED), BOUND);
+    ck_assert_uint_eq(weft__load(&answered, RELAXED), 0);
+    open_gate();
+    wait_for_released(BOUND);
+}
+
+START_TEST(silent_servers_fill_their_own_lane_only)
+{
+    weft_config_t config = WEFT_CONFIG_INIT;
+
+    begin();
+    config.resolve_threads = BOUND;
+    ck_code(run_with(&config, fill_lane, 0), 0);
+}
+END_TEST
+
+static void leave_asking(int i)
+{
+    struct question q = question("silent");
+    weft_fiber_t f = spawn(resolve, &q);
+
+    (void)i;
+    wait_for_jobs(WEFT__LANE_RESOLVE, 1, 0);
+    wait_until_parked(f);
+    ck_assert_int_eq(weft_cancel(f), 0);
+    join(f);
+}
+
+static void *resolve_for_ever(void *arg)
+{
+    static struct question q;
+
+    q = question("silent");
+    resolve(&q);
+    ck_assert_int_eq(q.status, -ECANCELED);
+    return arg;
+}
+
+static void end_asking(int i)
+{
+    (void)i;
+    must_code(weft_go(resolve_for_ever, NULL), 0);
+    wait_for_jobs(WEFT__LANE_RESOLVE, 1, 0);
+}
+
+/* Whether it was called off before, or is by the end. */
+START_TEST(a_run_ends_while_a_server_is_silent)
+{
+    begin();
+    run_body(_i ? end_asking : leave_asking, 0);
+    ck_assert_uint_eq(weft__load(&answered, RELAXED), 0);
+    open_gate();
+    wait_for_released(1);
+    while (threads_named("weft-resolve") > 0)
+        sched_yield();
+    weft__store(&gate, 0, RELEASE);
+    run_body(leave_asking, 0);
+    open_gate();
+    wait_for_released(2);
+}
+END_TEST
+
+static void *cancel_it(void *arg)
+{
+    (void)weft_cancel(*(weft_fiber_t *)arg);
+    return NULL;
+}
+
+/* An answer is the caller's or is released, and each exactly once. */
+static void race(int deadline)
+{
+    unsigned rounds = (unsigned)ROUNDS(10000), found = 0, lost = 0;
+    uint32_t random = 5;
+
+    for (unsigned i = 0; i < rounds; i++) {
+        struct question q = question("name");
+        weft_fiber_t f, g;
+
+        if (deadline)
+            q.until = weft_after(1 + next_random(&random) % 60000);
+        f = spawn(resolve, &q);
+        for (uint32_t n = next_random(&random) % 8; n > 0; n--)
+            weft_yield();
+        if (!deadline) {
+            g = spawn(cancel_it, &f);
+            join(g);
+        }
+        join(f);
+        if (q.status == 0)
+            found++;
+        else
+            lost++;
+        must(q.status == 0 ||
+             q.status == (deadline ? -ETIMEDOUT : -ECANCELED));
+    }
+    ck_assert_uint_eq(found + lost, rounds);
+    wait_for_jobs(WEFT__LANE_RESOLVE, 0, 0);
+    while (weft__load(&answered, ACQUIRE) !=
+           found + weft__load(&released, ACQUIRE))
+        weft_yield();
+    ck_assert_uint_eq(weft__load(&asked, RELAXED),
+                      weft__load(&answered, RELAXED));
+}
+
+START_TEST(an_answer_at_the_instant_it_is_called_off)
+{
+    begin();
+    run_body(race, _i);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("resolve");
+    TCase *tcase = tcase_create("resolve");
+
+    tcase_add_test(tcase, a_numeric_address_asks_nobody);
+    tcase_add_test(tcase, a_small_stack_is_enough);
+    tcase_add_test(tcase, a_name_is_asked_for);
+    tcase_add_test(tcase, what_is_asked_is_copied);
+    tcase_add_test(tcase, localhost_is_found);
+    tcase_add_loop_test(tcase, a_resolvers_code_is_libuvs, 0,
+                        sizeof(codes) / sizeof(codes[0]));
+    tcase_add_test(tcase, misuse_has_its_code);
+    tcase_add_test(tcase, no_memory_is_said);
+    tcase_add_loop_test(tcase,
+                        a_silent_server_keeps_no_one_who_was_called_off, 0,
+                        2);
+    tcase_add_test(tcase, an_error_that_comes_too_late_is_forgotten);
+    tcase_add_test(tcase, silent_servers_fill_their_own_lane_only);
+    tcase_add_loop_test(tcase, a_run_ends_while_a_server_is_silent, 0, 2);
+    tcase_add_loop_test(tcase, an_answer_at_the_instant_it_is_called_off, 0,
+                        2);
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}
