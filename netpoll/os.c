@@ -14,6 +14,7 @@
 #include "sched/fatal.h"
 
 #ifdef WEFT_SIM
+#include "netpoll/net_sim.h"
 #include "sched/seam.h"
 #endif
 
@@ -66,8 +67,37 @@ void weft__fd_drain(int fd)
     errno = saved;
 }
 
+#ifdef WEFT_SIM
+/* Those in memory, if there are any: how many have something. Nobody waits for
+ * them here. */
+static int poll_memory(struct pollfd *fds, nfds_t n, bool *any)
+{
+    int ready = 0;
+
+    *any = false;
+    for (nfds_t i = 0; i < n; i++) {
+        if (!weft__net_is(fds[i].fd))
+            continue;
+        *any = true;
+        fds[i].revents = weft__net_ask(fds[i].fd, fds[i].events);
+        ready += fds[i].revents != 0;
+    }
+    for (nfds_t i = 0; *any && i < n; i++)
+        if (!weft__net_is(fds[i].fd))
+            fds[i].revents = 0;
+    return ready;
+}
+#endif
+
 int weft__fd_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
 {
+#ifdef WEFT_SIM
+    bool any;
+    int in_memory = poll_memory(fds, n, &any);
+
+    if (any)
+        return in_memory;
+#endif
     int saved = errno;
     struct timespec timeout;
     int ready;
@@ -89,6 +119,12 @@ void weft__fd_close(int fd)
 {
     int saved = errno;
 
+#ifdef WEFT_SIM
+    if (weft__net_is(fd)) {
+        (void)weft__net_close(fd);
+        return;
+    }
+#endif
     /* Linux frees the number whatever the answer is. */
     (void)close(fd);
     errno = saved;
@@ -101,6 +137,10 @@ ssize_t weft__fd_rw(int fd, bool write, const struct iovec *iov, int n)
     int saved = errno;
     ssize_t done;
 
+#ifdef WEFT_SIM
+    if (weft__net_is(fd))
+        return weft__net_rw(fd, write, iov, n);
+#endif
     do {
         done = write ? writev(fd, iov, n) : readv(fd, iov, n);
     } while (done < 0 && errno == EINTR);
@@ -112,6 +152,11 @@ ssize_t weft__fd_rw(int fd, bool write, const struct iovec *iov, int n)
 
 ssize_t weft__fd_rw_nowait(int fd, bool write, const struct iovec *iov, int n)
 {
+#ifdef WEFT_SIM
+    /* A run shall not depend on what is in the page cache. */
+    if (weft__seam != NULL && weft__seam->draw != NULL)
+        return weft__fd_rw(fd, write, iov, n);
+#endif
     int saved = errno;
     ssize_t done;
 

@@ -93,7 +93,7 @@ void weft__wait_orphan(struct weft__poller *poller, int fd)
 {
     struct weft__desc *d = weft__desc_look(fd);
 
-    if (weft__load(&d->home, RELAXED) != poller)
+    if (!d || weft__load(&d->home, RELAXED) != poller)
         return;
     weft__store(&d->home, (void *)NULL, RELEASE);
     /* Nothing is known of it when the next runtime begins. */

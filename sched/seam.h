@@ -61,6 +61,10 @@ struct weft__seam {
 
     /* Should this call fail? Answers a negative code, or 0. */
     int (*fault)(enum weft__seam_fault what);
+
+    /* What does the world do: one of n things, of which 0 is nothing out of
+     * the ordinary. */
+    unsigned (*draw)(unsigned n);
 };
 
 extern const struct weft__seam *weft__seam;

@@ -7,9 +7,12 @@
  * A chooser sees masks and numbers, never an address: so a schedule is the
  * same in every process.
  *
+ * The world itself has choices, too: is a read short, does an event come
+ * late? draw() makes them.
+ *
  * Two are here: seeded random and replay. Others (by priorities, exhaustive)
  * need no more than this interface: begin() is told of each run, pick() of
- * each step.
+ * each step, draw() of what the world may do.
  */
 #ifndef WEFT_RUNTIME_SIM_CHOOSER_H
 #define WEFT_RUNTIME_SIM_CHOOSER_H
@@ -19,10 +22,13 @@
 
 #include <weft/sim.h>
 
-/* A choice in one byte: a thread's number; FLUSH + a thread's number; TIME. */
+/* A choice in one byte: a thread's number; FLUSH + a thread's number; TIME;
+ * DRAW + what was drawn. */
 enum {
     WEFT__CHOOSE_FLUSH = 64,
     WEFT__CHOOSE_TIME = 128,
+    WEFT__CHOOSE_DRAW = 129,
+    WEFT__CHOOSE_DRAWS = 64, /* at most so many things to draw from */
     WEFT__CHOOSE_NONE = 255 /* the chooser has no answer: a misfit */
 };
 
@@ -39,6 +45,8 @@ struct weft__chooser {
     int (*begin)(const weft_sim_t *sim);
     /* One of the options. */
     unsigned (*pick)(const struct weft__options *options);
+    /* One of n things the world may do: DRAW + 0 to n - 1. */
+    unsigned (*draw)(unsigned n);
 };
 
 extern const struct weft__chooser weft__chooser_random;

@@ -12,6 +12,8 @@
  *     time    how often time jumps
  *     away    how often a thread loses its core, for 64 to 4096 steps, as
  *             one does that the kernel takes off it while it holds a lock
+ *     odd     how often the world does what it need not: short reads, late
+ *             events
  *
  * A quarter of the runs is plain uniform. docs/simulation.md has the figures.
  */
@@ -19,15 +21,17 @@
 
 #include <stddef.h>
 
-/* Probabilities a step: stay and drain in 1/256, time and away in 1/4096. */
+/* Probabilities a step: stay, drain and odd in 1/256, time and away in
+ * 1/4096. */
 static const uint16_t random_stay[] = { 0, 64, 192, 248 };
 static const uint16_t random_drain[] = { 32, 8, 2, 1 };
 static const uint16_t random_time[] = { 0, 1, 8, 64 };
 static const uint16_t random_away[] = { 0, 4, 32, 128 };
+static const uint16_t random_odd[] = { 0, 16, 64, 160 };
 
 static struct {
     uint64_t state;
-    unsigned stay, drain, time, away;
+    unsigned stay, drain, time, away, odd;
     uint64_t gone;      /* who lost its core: one bit or none */
     unsigned gone_left; /* for so many steps more */
 } self;
@@ -52,6 +56,7 @@ static int random_begin(const weft_sim_t *sim)
     self.drain = random_drain[r >> 2 & 3];
     self.time = random_time[r >> 4 & 3];
     self.away = random_away[r >> 6 & 3];
+    self.odd = random_odd[r >> 8 & 3];
     self.gone = 0;
     self.gone_left = 0;
     return 0;
@@ -126,5 +131,12 @@ static unsigned random_pick(const struct weft__options *o)
     return nth(threads, one_of(r, count(threads)));
 }
 
-const struct weft__chooser weft__chooser_random = { random_begin,
-                                                    random_pick };
+static unsigned random_draw(unsigned n)
+{
+    uint64_t r = random_next();
+
+    return WEFT__CHOOSE_DRAW + ((r & 0xff) < self.odd ? one_of(r, n) : 0);
+}
+
+const struct weft__chooser weft__chooser_random = { random_begin, random_pick,
+                                                    random_draw };

@@ -48,17 +48,36 @@ static unsigned replay_rest(const struct weft__options *o)
     return o->threads ? o->current : WEFT__CHOOSE_TIME;
 }
 
-static unsigned replay_pick(const struct weft__options *o)
+/* On to the next choice: false behind the end. */
+static bool replay_next(void)
 {
     if (self.times == 0 &&
         weft__schedule_parse(&self.text, &self.choice, &self.times) <= 0) {
         self.times = 0;
-        return replay_rest(o);
+        return false;
     }
     self.times--;
+    return true;
+}
+
+static unsigned replay_pick(const struct weft__options *o)
+{
+    if (!replay_next())
+        return replay_rest(o);
     return weft__options_have(o, self.choice) ? self.choice
                                               : WEFT__CHOOSE_NONE;
 }
 
-const struct weft__chooser weft__chooser_replay = { replay_begin,
-                                                    replay_pick };
+/* Behind the end the world does nothing out of the ordinary. */
+static unsigned replay_draw(unsigned n)
+{
+    if (!replay_next())
+        return WEFT__CHOOSE_DRAW;
+    return self.choice >= WEFT__CHOOSE_DRAW &&
+                   self.choice < WEFT__CHOOSE_DRAW + n
+               ? self.choice
+               : WEFT__CHOOSE_NONE;
+}
+
+const struct weft__chooser weft__chooser_replay = { replay_begin, replay_pick,
+                                                    replay_draw };

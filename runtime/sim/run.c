@@ -41,6 +41,7 @@ const struct weft__seam weft__sim_seam = {
     .now = weft__sim_now,
     .point = weft__sim_point,
     .fault = weft__fault_happens,
+    .draw = weft__sim_draw,
 };
 
 /* --- Settings ------------------------------------------------------------ */

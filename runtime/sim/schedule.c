@@ -66,6 +66,9 @@ size_t weft__schedule_text(const struct weft__schedule *s, char *text,
             put(&out, ',');
         if (c == WEFT__CHOOSE_TIME) {
             put(&out, 't');
+        } else if (c >= WEFT__CHOOSE_DRAW) {
+            put(&out, 'd');
+            put_number(&out, c - WEFT__CHOOSE_DRAW);
         } else {
             if (c >= WEFT__CHOOSE_FLUSH)
                 put(&out, 'f');
@@ -101,13 +104,18 @@ int weft__schedule_parse(const char **text, unsigned *choice,
                          uint64_t *times)
 {
     const char *c = *text;
-    uint64_t thread;
+    uint64_t thread, drawn;
 
     if (*c == '\0')
         return 0;
     if (*c == 't') {
         c++;
         *choice = WEFT__CHOOSE_TIME;
+    } else if (*c == 'd') {
+        c++;
+        if (!parse_number(&c, WEFT__CHOOSE_DRAWS, &drawn))
+            return -EINVAL;
+        *choice = WEFT__CHOOSE_DRAW + (unsigned)drawn;
     } else {
         bool flush = *c == 'f';
 

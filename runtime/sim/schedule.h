@@ -1,11 +1,11 @@
 /*
  * Schedules: the choices of a run, kept and as text.
  *
- *     0x12,1x3,f0,1,t
+ *     0x12,1x3,f0,1,t,d2
  *
  * Thread 0 moves twelve times, thread 1 three times, the oldest store of
  * thread 0 reaches memory, thread 1 moves once, time passes to the earliest
- * timeout. Only choices are listed: where there was one way on, nothing was
+ * timeout, the network does the second of the things it may do. Only choices are listed: where there was one way on, nothing was
  * chosen.
  */
 #ifndef WEFT_RUNTIME_SIM_SCHEDULE_H

@@ -167,6 +167,25 @@ void weft__step(const char *what)
     move_on();
 }
 
+/* What the world does is a choice as others are; no thread moves for it. */
+unsigned weft__sim_draw(unsigned n)
+{
+    struct weft__world *w = &weft__world;
+    unsigned choice;
+
+    if (n > WEFT__CHOOSE_DRAWS)
+        n = WEFT__CHOOSE_DRAWS;
+    if (n < 2)
+        return 0;
+    count_step();
+    choice = w->chooser->draw(n);
+    if (choice == WEFT__CHOOSE_NONE)
+        weft__run_over(WEFT__SIM_MISFIT,
+                       "the schedule does not fit the program");
+    weft__schedule_add(&w->schedule, choice);
+    return choice - WEFT__CHOOSE_DRAW;
+}
+
 void weft__step_blocked(void)
 {
     struct weft__vthread *me = weft__current();

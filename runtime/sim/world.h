@@ -82,6 +82,9 @@ static inline struct weft__vthread *weft__current(void)
  * operation that the caller is about to do. */
 void weft__step(const char *what);
 
+/* One of the n things that the world may do: see sched/seam.h. */
+unsigned weft__sim_draw(unsigned n);
+
 /* The caller can move no more: others do, until it is made runnable. */
 void weft__step_blocked(void);
 
