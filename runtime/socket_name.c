@@ -16,8 +16,8 @@
 #include <sys/un.h>
 
 #include <weft/io.h>
+#include <weft/net.h>
 
-#include "netpoll/offload.h"
 #include "netpoll/os.h"
 #include "netpoll/wait.h"
 #include "runtime/io.h"
@@ -32,47 +32,6 @@ enum {
 };
 
 #define LISTEN_FLAGS (WEFT_LISTEN_REUSEPORT | WEFT_LISTEN_V6ONLY)
-
-struct lookup {
-    const char *host;
-    const char *service;
-    const struct addrinfo *hints;
-    struct addrinfo *list;
-    int status;
-};
-
-static void *look_up(void *arg)
-{
-    struct lookup *l = arg;
-
-    l->status = getaddrinfo(l->host, l->service, l->hints, &l->list);
-    return NULL;
-}
-
-/* getaddrinfo(3): here for numbers, on the lane of names for names. */
-static int resolve(const char *host, const char *service,
-                   const struct addrinfo *hints, struct addrinfo **list,
-                   int64_t deadline)
-{
-    struct addrinfo numeric = *hints;
-    struct lookup l = { host, service, &numeric, NULL, 0 };
-    struct weft__fiber *self = weft__fiber_self();
-    int status;
-
-    numeric.ai_flags |= AI_NUMERICHOST;
-    (void)look_up(&l);
-    if (l.status == EAI_NONAME && host) {
-        if (!self)
-            return -EPERM;
-        l.hints = hints;
-        status = weft__lane_run(&weft__lanes[WEFT__LANE_RESOLVE], self,
-                                look_up, &l, NULL, deadline);
-        if (status != 0)
-            return status;
-    }
-    *list = l.list;
-    return l.status == 0 ? 0 : -EHOSTUNREACH;
-}
 
 /* --- Listening ------------------------------------------------------------------ */
 
@@ -131,7 +90,7 @@ static int bind_name(const char *host, const char *service, int type,
 
     if (!service)
         return -EINVAL;
-    status = resolve(host, service, &hints, &list, WEFT_FOREVER);
+    status = weft_getaddrinfo(host, service, &hints, &list);
     if (status != 0)
         return status;
 
@@ -365,7 +324,7 @@ int weft_tcp_connect_until(const char *host, const char *service,
         return -EPERM;
     if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
-    status = resolve(host, service, &hints, &list, deadline);
+    status = weft_getaddrinfo_until(host, service, &hints, &list, deadline);
     if (status != 0)
         return status;
     status = race_run(&race, list, deadline);
