@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run it to install what weft needs on a fresh Debian 12; run.sh, bench.sh and
-# test.sh do so themselves. Usage: install-deps.sh [build|test|fresh]...
+# test.sh do so themselves. Usage: install-deps.sh [build|run|test|fresh]...
 #
 # As root or with a sudo that does not ask. Packages that are there already are
 # left alone, and apt is not started (nor the network used) if all are.
@@ -26,6 +26,8 @@ test_packages=(
     check g++ clang libclang-rt-14-dev llvm valgrind patch spin python3
     curl wrk apache2-utils
 )
+# To run the server under load.
+run_packages=(wrk)
 # For test.sh --fresh.
 fresh_packages=(debootstrap)
 
@@ -34,8 +36,9 @@ for group in "${@:-build}"; do
     case $group in
     build) wanted+=("${build_packages[@]}") ;;
     test) wanted+=("${build_packages[@]}" "${test_packages[@]}") ;;
+    run) wanted+=("${run_packages[@]}") ;;
     fresh) wanted+=("${fresh_packages[@]}") ;;
-    *) die "unknown group '$group': build, test or fresh" ;;
+    *) die "unknown group '$group': build, run, test or fresh" ;;
     esac
 done
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Run it first: it installs what is missing, builds, and does weft's main job, a
+# Run it first: it installs what is missing, builds, and does weft's main jobs: a
 # pipeline that walks, reads, hashes, compresses and indexes files, once on
-# weft's fibers and once on a pool of pthreads. Usage: run.sh [DIR]...
+# weft's fibers and once on a pool of pthreads; and an HTTP server under load,
+# once on fibers and once with a thread per connection (run-server.sh).
+# Usage: run.sh [DIR]...
 #
 # Without a DIR the input is what this system has installed below /usr/include
 # and /usr/share, about 300 MiB of it, or a tree made for it where that is too
@@ -17,7 +19,7 @@ least_files=2000
 enough_mib=280
 most_mib=340
 
-scripts/install-deps.sh build
+scripts/install-deps.sh build run
 one_at_a_time
 build_release
 
@@ -148,3 +150,6 @@ awk -v bytes="$bytes" '
         printf "\nmedian: weft %.2f s, pthread %.2f s; ", w, p
         printf "weft has %.2f times the throughput of pthreads\n", p / w
     }' "$out/times"
+
+step "the server"
+scripts/run-server.sh build/release
