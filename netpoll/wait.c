@@ -80,7 +80,9 @@ int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
         set |= WEFT__FD_URGENT;
     if (events & WEFT__EVENT_ERROR)
         set |= WEFT__FD_HANGUP | WEFT__FD_STOPPED;
-    if (events & ~WEFT__EVENT_OUT)
+    /* relaxed: see weft__wait_accepts(). */
+    if (events & ~WEFT__EVENT_OUT ||
+        weft__load(&d->flags, RELAXED) & WEFT__FD_LISTENER)
         woken += event_in(d, WEFT__IN, set, batch);
     if (events & (WEFT__EVENT_OUT | WEFT__EVENT_HANGUP | WEFT__EVENT_ERROR))
         woken += event_in(d, WEFT__OUT, 0, batch);

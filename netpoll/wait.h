@@ -48,6 +48,10 @@ enum weft__dir { WEFT__IN, WEFT__OUT, WEFT__ODD };
 #define WEFT__FD_STOPPED ((uint32_t)128)
 #define WEFT__FD_URGENT ((uint32_t)256)
 #define WEFT__FD_MADE ((uint32_t)512) /* weft made it, or accepted it */
+/* Someone accepts from it. A listener that was shut down hangs up without any
+ * other event, and libuv keeps that to itself: so for acceptors every event
+ * counts. */
+#define WEFT__FD_LISTENER ((uint32_t)1024)
 
 /* What an event says; see weft__wait_event(). */
 #define WEFT__EVENT_IN 1u
@@ -81,6 +85,14 @@ static inline void weft__wait_pass_on(struct weft__use *use,
     /* relaxed: one that comes to wait now finds READY. */
     if (weft__load(&use->desc->flags, RELAXED) & WEFT__FD_WAITERS(dir))
         weft__wait_again(use, dir);
+}
+
+/* The call accepts. */
+static inline void weft__wait_accepts(struct weft__use *use)
+{
+    /* relaxed: for events of a registration that is made later. */
+    if (!(weft__load(&use->desc->flags, RELAXED) & WEFT__FD_LISTENER))
+        weft__fetch_or(&use->desc->flags, WEFT__FD_LISTENER, RELAXED);
 }
 
 /* The call fetched an error: what made libuv stop the handle is gone. */

@@ -242,6 +242,7 @@ int weft_accept_until(int fd, struct sockaddr *sa, socklen_t *len,
         return (int)answer;
     kind = weft__desc_kind(io.use.desc);
     answer = never_block(io.use.desc);
+    weft__wait_accepts(&io.use);
     while (answer == 0) {
         answer = weft__io_in(&io, try_accept);
         /* WEFT_NOW, and a thread that cannot park: what is missing. */
@@ -265,14 +266,16 @@ int weft_accept(int fd, struct sockaddr *sa, socklen_t *len)
 
 /* --- Connecting ------------------------------------------------------------------ */
 
-/* How an attempt that was under way has ended: -EINPROGRESS: it has not. */
-static int connect_outcome(int fd)
+/* How an attempt that was under way has ended: -EINPROGRESS: it has not. Asked
+ * by connect(2) and not by SO_ERROR, after which the kernel would take the
+ * socket's next attempt for this one. */
+static int connect_outcome(const struct weft__io *io)
 {
-    short events = weft__fd_ask(fd, POLLOUT);
+    int status = weft__fd_connect(io->fd, io->sa, *io->sa_len);
 
-    if (!(events & (POLLOUT | POLLERR | POLLHUP)))
+    if (status == -EALREADY)
         return -EINPROGRESS;
-    return weft__fd_error(fd);
+    return status == -EISCONN ? 0 : status;
 }
 
 /* Wait for the end of an attempt that is under way. */
@@ -282,7 +285,7 @@ static int connect_wait(struct weft__io *io)
 
     for (;;) {
         (void)weft__wait_full(&io->use);
-        status = connect_outcome(io->fd);
+        status = connect_outcome(io);
         if (status != -EINPROGRESS)
             return status;
         status = weft__wait(&io->use, WEFT__OUT, io->self, io->deadline,

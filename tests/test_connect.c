@@ -1,0 +1,346 @@
+/* Connecting: weft_connect(), and the calls that take names. */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tests/support_net.h"
+
+#define ANY(where) (struct sockaddr *)&(where), sizeof(where)
+
+static void close_at(int fd)
+{
+    ck_code(weft_close(fd), 0);
+}
+
+/* A listener whose queue is full: the kernel drops what comes. */
+struct full {
+    struct sockaddr_in where;
+    int listener;
+    int waiting[8];
+    int count;
+};
+
+static void full_open(struct full *full)
+{
+    int status = 0;
+
+    full->listener = net_listen(1, &full->where);
+    full->count = 0;
+    while (status == 0 && full->count < 8) {
+        int fd = weft_socket(AF_INET, SOCK_STREAM, 0);
+
+        status = weft_connect_until(fd, ANY(full->where),
+                                    weft_after(WEFT_MS(30)));
+        full->waiting[full->count++] = fd;
+    }
+    ck_code(status, -ETIMEDOUT);
+}
+
+static void full_close(struct full *full)
+{
+    while (full->count > 0)
+        close_at(full->waiting[--full->count]);
+    close_at(full->listener);
+}
+
+/* --- weft_connect ----------------------------------------------------------------- */
+
+struct connector {
+    int fd;
+    struct sockaddr_in where;
+    int answer;
+};
+
+static void *connect_one(void *arg)
+{
+    struct connector *c = arg;
+
+    c->answer = weft_connect(c->fd, ANY(c->where));
+    return NULL;
+}
+
+static void connect_elsewhere(void *arg)
+{
+    struct full *full = arg;
+    int fd = weft_socket(AF_INET, SOCK_STREAM, 0);
+
+    ck_code(weft_connect(fd, ANY(full->where)), -EPERM);
+    close_at(fd);
+}
+
+/* Nothing answers: the deadline, a cancel, a close, a call that may not wait.
+ * The attempt goes on, and a later call waits for its end. */
+WEFT_TEST(an_attempt_under_way)
+{
+    struct full full;
+    struct connector c = { 0 };
+    weft_fiber_t f;
+    int fd;
+
+    full_open(&full);
+    c.where = full.where;
+    c.fd = weft_socket(AF_INET, SOCK_STREAM, 0);
+    f = spawn(connect_one, &c);
+    wait_until_parked(f);
+    ck_code(weft_cancel(f), 0);
+    join(f);
+    ck_code(c.answer, -ECANCELED);
+    ck_code(weft_connect_until(c.fd, ANY(full.where), WEFT_NOW), -EAGAIN);
+    ck_code(weft_connect_until(c.fd, ANY(full.where), weft_now()),
+            -ETIMEDOUT);
+    f = spawn(connect_one, &c);
+    wait_until_parked(f);
+    close_at(c.fd);
+    join(f);
+    ck_code(c.answer, -EBADF);
+    on_thread(connect_elsewhere, &full);
+
+    /* There is room: the kernel sends again after a second. */
+    fd = weft_accept(full.listener, NULL, NULL);
+    ck_assert_int_ge(fd, 0);
+    close_at(fd);
+    fd = weft_accept(full.listener, NULL, NULL);
+    ck_assert_int_ge(fd, 0);
+    close_at(fd);
+    ck_code(weft_connect(full.waiting[full.count - 1], ANY(full.where)), 0);
+    full_close(&full);
+}
+END_TEST
+
+/* Connected is connected, and says so. */
+WEFT_TEST(connected_is_connected)
+{
+    struct sockaddr_in where, other;
+    int listener = net_listen(4, &where), fd = net_connect(&where);
+
+    ck_code(weft_connect(fd, ANY(where)), -EISCONN);
+    close_at(fd);
+    close_at(listener);
+
+    /* A datagram socket may change its peer. */
+    fd = net_udp(&where);
+    other = net_nobody();
+    ck_code(weft_connect(fd, ANY(where)), 0);
+    ck_code(weft_connect(fd, ANY(other)), 0);
+    close_at(fd);
+}
+END_TEST
+
+/* Refused; and the same socket connects where somebody listens. */
+WEFT_TEST(refused_and_tried_again)
+{
+    struct sockaddr_in nobody = net_nobody(), where;
+    int listener = net_listen(4, &where);
+    int fd = weft_socket(AF_INET, SOCK_STREAM, 0);
+
+    for (int i = 0; i < 5; i++)
+        ck_code(weft_connect(fd, ANY(nobody)), -ECONNREFUSED);
+    ck_code(weft_connect(fd, ANY(where)), 0);
+    ck_assert_int_eq(weft_write(fd, "x", 1), 1);
+    close_at(fd);
+    close_at(listener);
+}
+END_TEST
+
+WEFT_TEST(nonsense_is_refused)
+{
+    struct sockaddr_in nobody = net_nobody(), odd = nobody;
+    struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
+    struct sockaddr_un path = { .sun_family = AF_UNIX };
+    int fds[2], fd = weft_socket(AF_INET, SOCK_STREAM, 0);
+
+    ck_code(weft_connect(fd, NULL, 0), -EINVAL);
+    ck_code(weft_connect(fd, (struct sockaddr *)&nobody, 3), -EINVAL);
+    ck_code(weft_connect(fd, (struct sockaddr *)(uintptr_t)8, 16), -EFAULT);
+    ck_code(weft_connect(fd, ANY(six)), -EAFNOSUPPORT);
+    odd.sin_addr.s_addr = htonl(INADDR_BROADCAST);
+    ck_code(weft_connect(fd, ANY(odd)), -ENETUNREACH);
+    ck_code(weft_connect(-1, ANY(nobody)), -EBADF);
+    ck_code(weft_connect(9999, ANY(nobody)), -EBADF);
+    ck_code(weft_cancel(weft_self()), 0);
+    ck_code(weft_connect(fd, ANY(nobody)), -ECANCELED);
+    weft_cancel_clear();
+    close_at(fd);
+    net_pair(NET_PIPE, fds);
+    ck_code(weft_connect(fds[0], ANY(nobody)), -ENOTSOCK);
+    net_close(fds);
+
+    fd = weft_socket(AF_UNIX, SOCK_STREAM, 0);
+    strcpy(path.sun_path, "/nowhere/at/all");
+    ck_code(weft_connect(fd, ANY(path)), -ENOENT);
+    close_at(fd);
+    fd = net_udp(&nobody);
+    odd.sin_port = htons(9);
+    ck_code(weft_connect(fd, ANY(odd)), -EACCES); /* broadcast */
+    close_at(fd);
+}
+END_TEST
+
+/* --- Unix --------------------------------------------------------------------------- */
+
+struct place {
+    char folder[40];
+    char path[64];
+};
+
+static void place_make(struct place *p)
+{
+    strcpy(p->folder, "/tmp/weft-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(p->folder));
+    snprintf(p->path, sizeof(p->path), "%s/socket", p->folder);
+}
+
+static void place_remove(struct place *p)
+{
+    unlink(p->path);
+    ck_assert_int_eq(rmdir(p->folder), 0);
+}
+
+struct unix_connector {
+    const char *path;
+    int answer;
+};
+
+static void *unix_connect(void *arg)
+{
+    struct unix_connector *c = arg;
+
+    c->answer = weft_unix_connect(c->path);
+    return NULL;
+}
+
+static void unix_elsewhere(void *path)
+{
+    ck_code(weft_unix_connect(path), -EPERM);
+}
+
+/* The queue of a Unix listener is full: who connects waits until one is
+ * accepted. */
+WEFT_TEST(unix_listener_that_is_full)
+{
+    weft_listen_t opt = WEFT_LISTEN_INIT;
+    struct place p;
+    struct unix_connector c = { .path = p.path };
+    weft_fiber_t f;
+    int listener, waiting[8], n = 0, fd;
+
+    place_make(&p);
+    opt.backlog = 1;
+    listener = weft_unix_listen(p.path, &opt);
+    ck_code(listener < 0 ? listener : 0, 0);
+    while ((fd = weft_unix_connect_until(p.path, WEFT_NOW)) >= 0) {
+        ck_assert_int_lt(n, 8);
+        waiting[n++] = fd;
+    }
+    ck_code(fd, -EAGAIN);
+    ck_code(weft_unix_connect_until(p.path, WEFT_NOW), -EAGAIN);
+    ck_code(weft_unix_connect_until(p.path, weft_after(WEFT_MS(5))),
+            -ETIMEDOUT);
+    on_thread(unix_elsewhere, p.path);
+    f = spawn(unix_connect, &c);
+    wait_until_parked(f);
+    ck_code(weft_cancel(f), 0);
+    join(f);
+    ck_code(c.answer, -ECANCELED);
+
+    f = spawn(unix_connect, &c);
+    wait_until_parked(f);
+    fd = weft_accept(listener, NULL, NULL);
+    ck_assert_int_ge(fd, 0);
+    close_at(fd);
+    join(f);
+    ck_assert_int_ge(c.answer, 0);
+    close_at(c.answer);
+    while (n > 0)
+        close_at(waiting[--n]);
+    close_at(listener);
+    ck_code(weft_unix_connect(p.path), -ECONNREFUSED);
+    place_remove(&p);
+}
+END_TEST
+
+/* The socket is closed under one who waits for room. */
+WEFT_TEST(close_under_a_connect_to_a_full_listener)
+{
+    weft_listen_t opt = WEFT_LISTEN_INIT;
+    struct place p;
+    int listener, waiting[8], n = 0, fd;
+
+    place_make(&p);
+    opt.backlog = 1;
+    listener = weft_unix_listen(p.path, &opt);
+    while ((fd = weft_unix_connect_until(p.path, WEFT_NOW)) >= 0)
+        waiting[n++] = fd;
+    {
+        struct unix_connector c = { .path = p.path };
+        weft_fiber_t f = spawn(unix_connect, &c);
+
+        wait_until_parked(f);
+        /* It has the lowest number that was free. */
+        fd = dup(listener);
+        close(fd);
+        ck_code(weft_close(fd - 1), 0);
+        join(f);
+        ck_code(c.answer, -EBADF);
+    }
+    while (n > 0)
+        close_at(waiting[--n]);
+    close_at(listener);
+    place_remove(&p);
+}
+END_TEST
+
+WEFT_TEST(unix_paths)
+{
+    weft_listen_t opt = WEFT_LISTEN_INIT;
+    char path[200];
+    struct place p;
+    int listener, fd;
+
+    memset(path, 'x', sizeof(path));
+    path[0] = '/';
+    path[108] = '\0';
+    ck_code(weft_unix_listen(path, NULL), -ENAMETOOLONG);
+    ck_code(weft_unix_connect(path), -ENAMETOOLONG);
+    ck_code(weft_unix_listen(NULL, NULL), -EINVAL);
+    ck_code(weft_unix_listen("", NULL), -EINVAL);
+    ck_code(weft_unix_connect(NULL), -EINVAL);
+    ck_code(weft_unix_connect(""), -EINVAL);
+    ck_code(weft_unix_listen("/nowhere/at/all", NULL), -ENOENT);
+    ck_code(weft_unix_listen("/dev/null/at/all", NULL), -ENOTDIR);
+    ck_code(weft_unix_connect("/nowhere/at/all"), -ENOENT);
+    ck_code(weft_unix_connect("/dev/null/at/all"), -ENOTDIR);
+
+    place_make(&p);
+    opt.size = 3;
+    ck_code(weft_unix_listen(p.path, &opt), -EINVAL);
+    listener = weft_unix_listen(p.path, NULL);
+    ck_assert_int_ge(listener, 0);
+    ck_code(weft_unix_listen(p.path, NULL), -EADDRINUSE);
+    fd = weft_unix_connect(p.path);
+    ck_assert_int_ge(fd, 0);
+    close_at(fd);
+    ck_code(weft_cancel(weft_self()), 0);
+    ck_code(weft_unix_connect(p.path), -ECANCELED);
+    weft_cancel_clear();
+    close_at(listener);
+    place_remove(&p);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("connect");
+    TCase *tc = tcase_create("connect");
+
+    suite_add_tcase(suite, tc);
+    tcase_add_test(tc, an_attempt_under_way);
+    tcase_add_test(tc, connected_is_connected);
+    tcase_add_test(tc, refused_and_tried_again);
+    tcase_add_test(tc, nonsense_is_refused);
+    tcase_add_test(tc, unix_listener_that_is_full);
+    tcase_add_test(tc, close_under_a_connect_to_a_full_listener);
+    tcase_add_test(tc, unix_paths);
+    return run_suite(suite);
+}

@@ -1,0 +1,318 @@
+/* weft_poll() and weft_fd_wait(): readiness, and nothing taken. */
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "netpoll/desc.h"
+#include "tests/support_net.h"
+
+struct poller {
+    struct pollfd *fds;
+    nfds_t n;
+    weft_time_t deadline;
+    int answer;
+};
+
+static void *poll_main(void *arg)
+{
+    struct poller *p = arg;
+
+    p->answer = weft_poll_until(p->fds, p->n,
+                                p->deadline ? p->deadline : WEFT_FOREVER);
+    return NULL;
+}
+
+/* Many pairs, one of which becomes ready, wherever it stands; between them
+ * negative numbers, which are left out. */
+WEFT_TEST(one_of_many_becomes_ready)
+{
+    enum { PAIRS = 300 };
+    static int pairs[PAIRS][2];
+    static struct pollfd fds[2 * PAIRS];
+    struct poller p = { .fds = fds, .n = 2 * PAIRS };
+    char c;
+
+    for (int i = 0; i < PAIRS; i++) {
+        net_pair(NET_UNIX, pairs[i]);
+        fds[2 * i] = (struct pollfd){ .fd = pairs[i][0], .events = POLLIN };
+        fds[2 * i + 1] = (struct pollfd){ .fd = -1 - i, .events = POLLIN,
+                                          .revents = POLLIN };
+    }
+    for (int i = 0; i < PAIRS; i += 13) {
+        weft_fiber_t f = spawn(poll_main, &p);
+
+        wait_until_parked(f);
+        ck_assert_int_eq(weft_write(pairs[i][1], "x", 1), 1);
+        join(f);
+        ck_assert_int_eq(p.answer, 1);
+        for (int k = 0; k < 2 * PAIRS; k++)
+            must(fds[k].revents == (k == 2 * i ? POLLIN : 0));
+        ck_assert_int_eq(weft_read(pairs[i][0], &c, 1), 1);
+    }
+    ck_code(weft_poll_until(fds, 2 * PAIRS, weft_after(WEFT_MS(3))),
+            -ETIMEDOUT);
+    ck_code(weft_poll_until(fds, 2 * PAIRS, WEFT_NOW), -EAGAIN);
+    for (int i = 0; i < PAIRS; i++)
+        net_close(pairs[i]);
+}
+END_TEST
+
+/* All of them become ready while the poller wakes up: all that were by then
+ * are told of. */
+WEFT_TEST(several_become_ready)
+{
+    int a[2], b[2];
+    struct pollfd fds[3];
+    struct poller p = { .fds = fds, .n = 3 };
+    weft_fiber_t f;
+
+    net_pair(NET_UNIX, a);
+    net_pair(NET_TCP, b);
+    net_fill(b[0]);
+    fds[0] = (struct pollfd){ .fd = a[0], .events = POLLIN };
+    fds[1] = (struct pollfd){ .fd = b[0], .events = POLLIN | POLLOUT };
+    fds[2] = (struct pollfd){ .fd = a[0], .events = POLLIN | POLLRDHUP };
+    f = spawn(poll_main, &p);
+    wait_until_parked(f);
+    ck_code(weft_close(a[1]), 0);
+    join(f);
+    ck_assert_int_eq(p.answer, 2);
+    ck_assert(fds[0].revents & POLLIN && fds[0].revents & POLLHUP);
+    ck_assert_int_eq(fds[1].revents, 0);
+    ck_assert(fds[2].revents & POLLRDHUP);
+    ck_code(weft_close(a[0]), 0);
+    net_close(b);
+}
+END_TEST
+
+/* One that is not open, and one that is closed meanwhile. */
+WEFT_TEST(closed_descriptors_are_told)
+{
+    int a[2], b[2];
+    struct pollfd fds[2];
+    struct poller p = { .fds = fds, .n = 2 };
+    weft_fiber_t f;
+
+    net_pair(NET_UNIX, a);
+    net_pair(NET_UNIX, b);
+    fds[0] = (struct pollfd){ .fd = a[0], .events = POLLIN };
+    fds[1] = (struct pollfd){ .fd = b[0], .events = POLLIN };
+    f = spawn(poll_main, &p);
+    wait_until_parked(f);
+    ck_code(weft_close(b[0]), 0);
+    join(f);
+    ck_assert_int_eq(p.answer, 1);
+    ck_assert_int_eq(fds[0].revents, 0);
+    ck_assert_int_eq(fds[1].revents, POLLNVAL);
+    ck_code(weft_poll(fds, 2), 1);
+    ck_assert_int_eq(fds[1].revents, POLLNVAL);
+    fds[1].fd = INT32_MAX;
+    ck_assert_int_eq(weft_poll(fds, 2), 1);
+    ck_assert_int_eq(fds[1].revents, POLLNVAL);
+    ck_code(weft_fd_wait(b[0], POLLIN), -EBADF);
+    ck_code(weft_fd_wait(-1, POLLIN), -EBADF);
+    ck_code(weft_close(b[1]), 0);
+    net_close(a);
+}
+END_TEST
+
+/* No descriptor at all: the deadline, or a cancel. */
+WEFT_TEST(nothing_to_poll_sleeps)
+{
+    struct pollfd none = { .fd = -1, .events = POLLIN, .revents = POLLIN };
+    struct poller p = { 0 };
+    weft_time_t until = weft_after(WEFT_MS(3));
+    weft_fiber_t f;
+
+    ck_code(weft_poll_until(NULL, 0, until), -ETIMEDOUT);
+    ck_assert_int_ge(weft_now(), until);
+    ck_code(weft_poll_until(&none, 1, weft_after(WEFT_MS(3))), -ETIMEDOUT);
+    ck_assert_int_eq(none.revents, 0);
+    f = spawn(poll_main, &p);
+    wait_until_parked(f);
+    ck_code(weft_cancel(f), 0);
+    join(f);
+    ck_code(p.answer, -ECANCELED);
+    f = weft_self();
+    ck_code(weft_cancel(f), 0);
+    ck_code(weft_poll(NULL, 0), -ECANCELED);
+    ck_code(weft_fd_wait(0, POLLIN), -ECANCELED);
+    ck_code(weft_poll_until(NULL, 0, WEFT_NOW), -EAGAIN);
+    weft_cancel_clear();
+}
+END_TEST
+
+WEFT_TEST(nonsense_is_refused)
+{
+    static struct pollfd many[65537];
+    struct rlimit limit;
+    int fds[2];
+
+    ck_code(weft_poll(NULL, 1), -EINVAL);
+    ck_code(weft_poll(many, 65537), -EINVAL);
+    ck_code(weft_poll((struct pollfd *)(uintptr_t)8, 1), -EFAULT);
+    net_pair(NET_UNIX, fds);
+    for (int i = 0; i < 65537; i++)
+        many[i].fd = -1;
+    many[999].fd = fds[0];
+    many[999].events = POLLOUT;
+    /* More than the process may have open. */
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 900;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_code(weft_poll(many, 1000), -EINVAL);
+    ck_code(weft_fd_wait(fds[0], 0), -EINVAL);
+    ck_code(weft_fd_wait(fds[0], POLLERR), -EINVAL);
+    ck_code(weft_fd_wait(fds[0], POLLIN | POLLNVAL), -EINVAL);
+    net_close(fds);
+}
+END_TEST
+
+/* The limit of weft is that of the kernel's here. */
+WEFT_TEST(as_many_as_there_may_be)
+{
+    static struct pollfd many[20000];
+    int fds[2];
+
+    net_pair(NET_PIPE, fds);
+    for (int i = 0; i < 20000; i++)
+        many[i] = (struct pollfd){ .fd = i % 100 ? -1 : fds[0],
+                                   .events = POLLIN };
+    ck_code(weft_poll_until(many, 20000, weft_after(WEFT_MS(1))),
+            -ETIMEDOUT);
+    ck_assert_int_eq(weft_write(fds[1], "x", 1), 1);
+    ck_assert_int_eq(weft_poll(many, 20000), 200);
+    net_close(fds);
+}
+END_TEST
+
+/* Descriptors in blocking mode, wherever they stand, once or twice; their
+ * mode stays, and a close is told. */
+WEFT_TEST(blocking_descriptors_among_others)
+{
+    int a[2], b[2];
+    struct pollfd fds[4];
+    struct poller p = { .fds = fds, .n = 4 };
+    weft_fiber_t f;
+    unsigned had;
+    char c;
+
+    net_pair(NET_UNIX, a);
+    ck_assert_int_eq(pipe2(b, O_CLOEXEC), 0);
+    had = open_descriptors();
+    for (int turn = 0; turn < 4; turn++) {
+        fds[0] = (struct pollfd){ .fd = a[0], .events = POLLIN };
+        fds[1] = (struct pollfd){ .fd = b[0], .events = POLLPRI };
+        fds[2] = (struct pollfd){ .fd = b[0], .events = POLLIN };
+        fds[3] = (struct pollfd){ .fd = -1 };
+        if (turn == 3)
+            ck_assert_int_eq(dup2(b[0], STDIN_FILENO), STDIN_FILENO);
+        f = spawn(poll_main, &p);
+        wait_until_parked(f);
+        ck_assert(!(fcntl(b[0], F_GETFL) & O_NONBLOCK));
+        if (turn == 2)
+            ck_assert_int_eq(weft_write(a[1], "x", 1), 1);
+        else
+            ck_assert_int_eq(write(b[1], "x", 1), 1);
+        join(f);
+        ck_assert_int_eq(p.answer, 1);
+        ck_assert_int_eq(fds[0].revents, turn == 2 ? POLLIN : 0);
+        ck_assert_int_eq(fds[1].revents, 0);
+        ck_assert_int_eq(fds[2].revents, turn == 2 ? 0 : POLLIN);
+        ck_assert_int_eq(read(turn == 2 ? a[0] : b[0], &c, 1), 1);
+    }
+    ck_assert_int_eq(open_descriptors(), had);
+    ck_code(weft_poll_until(fds, 4, weft_after(WEFT_MS(2))), -ETIMEDOUT);
+
+    f = spawn(poll_main, &p);
+    wait_until_parked(f);
+    ck_code(weft_close(b[0]), 0);
+    join(f);
+    ck_assert_int_eq(p.answer, 2);
+    ck_assert_int_eq(fds[1].revents, POLLNVAL);
+    ck_assert_int_eq(fds[2].revents, POLLNVAL);
+    ck_code(weft_close(b[1]), 0);
+    net_close(a);
+}
+END_TEST
+
+/* weft_fd_wait() on each kind, alone. */
+WEFT_TEST(fd_wait_on_each_kind)
+{
+    int fds[2];
+    struct net_reader r = { 0 };
+    char c;
+
+    for (int kind = 0; kind <= NET_KINDS; kind++) {
+        if (kind == NET_KINDS)
+            ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
+        else
+            net_pair((enum net_kind)kind, fds);
+        ck_code(weft_fd_wait_until(fds[0], POLLIN, WEFT_NOW), -EAGAIN);
+        ck_code(weft_fd_wait_until(fds[0], POLLIN, weft_after(WEFT_MS(2))),
+                -ETIMEDOUT);
+        ck_assert_int_eq(weft_fd_wait(fds[1], POLLOUT), POLLOUT);
+        ck_assert_int_eq(weft_write(fds[1], "x", 1), 1);
+        for (int i = 0; i < 3; i++)
+            ck_assert_int_eq(weft_fd_wait(fds[0], POLLIN), POLLIN);
+        ck_assert_int_eq(weft_read(fds[0], &c, 1), 1);
+        ck_code(weft_close(fds[1]), 0);
+        ck_assert_int_gt(weft_fd_wait(fds[0], POLLIN), 0);
+        r.fd = fds[0];
+        read_one(&r);
+        ck_assert_int_eq(r.answer, 0);
+        ck_code(weft_close(fds[0]), 0);
+    }
+}
+END_TEST
+
+/* Who waits for readiness first takes nothing from the reader behind. */
+WEFT_TEST(pollers_and_readers_on_one_descriptor)
+{
+    int fds[2];
+
+    net_pair(_i, fds);
+    for (int i = 0; i < ROUNDS(500); i++) {
+        struct pollfd one = { .fd = fds[0], .events = POLLIN };
+        struct poller p = { .fds = &one, .n = 1 };
+        struct net_reader r = { .fd = fds[0], .n = 1 };
+        weft_fiber_t f, g;
+
+        f = spawn(i % 2 ? poll_main : read_one,
+                  i % 2 ? (void *)&p : (void *)&r);
+        wait_until_parked(f);
+        g = spawn(i % 2 ? read_one : poll_main,
+                  i % 2 ? (void *)&r : (void *)&p);
+        wait_until_parked(g);
+        must(weft_write(fds[1], "x", 1) == 1);
+        join(i % 2 ? g : f);
+        must(r.answer == 1);
+        /* The byte may have gone before the poller looked. */
+        must(weft_write(fds[1], "y", 1) == 1);
+        join(i % 2 ? f : g);
+        must(p.answer == 1 && one.revents == POLLIN);
+        read_one(&r);
+        must(r.answer == 1);
+    }
+    net_close(fds);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("poll_fd");
+    TCase *tc = tcase_create("poll_fd");
+
+    suite_add_tcase(suite, tc);
+    tcase_add_test(tc, one_of_many_becomes_ready);
+    tcase_add_test(tc, several_become_ready);
+    tcase_add_test(tc, closed_descriptors_are_told);
+    tcase_add_test(tc, nothing_to_poll_sleeps);
+    tcase_add_test(tc, nonsense_is_refused);
+    tcase_add_test(tc, as_many_as_there_may_be);
+    tcase_add_test(tc, blocking_descriptors_among_others);
+    tcase_add_test(tc, fd_wait_on_each_kind);
+    tcase_add_loop_test(tc, pollers_and_readers_on_one_descriptor, 0,
+                        NET_KINDS);
+    return run_suite(suite);
+}
