@@ -103,12 +103,14 @@ row() {
     esac
 }
 
-# targets_of <build dir> <regex>: a script's are the libraries
+# targets_of <build dir> <regex>: a script's are the libraries, and what it
+# names in a line "# Wants: <targets>"
 targets_of() {
     local name
     tests_of "$1" "$2" | sed 's/\..*//' | while read -r name; do
         if [ -f "tests/$name.sh" ]; then
             printf '%s\n' weft weft_static
+            sed -n 's/^# Wants: //p' "tests/$name.sh" | tr ' ' '\n'
         else
             echo "$name"
         fi
@@ -160,8 +162,7 @@ for flavour in release asan tsan sim; do
     : >"$dir.log"
     quietly "$dir.log" cmake -S "$tree" -B "$dir" -G Ninja \
         "-DCMAKE_C_COMPILER=${arguments[0]}" "${arguments[@]:1}" \
-        -DWEFT_BUILD_BENCH=OFF -DWEFT_BUILD_EXAMPLES=OFF \
-        -DWEFT_TEST_SECONDS=10
+        -DWEFT_BUILD_BENCH=OFF -DWEFT_TEST_SECONDS=10
 
     # A patch that is no good is reported and left out.
     good=()

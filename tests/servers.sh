@@ -10,5 +10,4 @@ if [ ! -x "$build_dir/examples/echo" ]; then
     echo "skipped: the examples were not built"
     exit 77
 fi
-# -P: a module of the tests (http.py) is not to hide one of Python's.
-exec python3 -P "$source_dir/tests/servers.py" "$build_dir"
+exec python3 "$source_dir/tests/servers.py" "$build_dir"
