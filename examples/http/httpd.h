@@ -85,7 +85,7 @@ enum route { ROUTE_FILE, ROUTE_PLAINTEXT, ROUTE_CPU, ROUTE_ECHO };
 /* The header lines that matter. What else does, the parser looks at itself. */
 enum header { HEADER_OTHER, HEADER_HOST, HEADER_EXPECT };
 
-/* What has been parsed of a request. Begins as zeros, but for `url`. */
+/* What has been parsed of a request. Begins as zeros, up to `name`. */
 struct request {
     enum { REQUEST_HEAD, REQUEST_BODY, REQUEST_DONE } phase;
     int status;        /* what is wrong with it, or 0 */
@@ -96,8 +96,6 @@ struct request {
     enum header header; /* the line being parsed */
     size_t name_len;
     size_t value_len;
-    char name[8]; /* as much as tells the lines that matter apart */
-    char value[256];
     bool host;      /* there was a Host line */
     bool expect;    /* the client waits for 100 before it sends the body */
     size_t framing; /* bytes of the body that are not its content */
@@ -108,6 +106,9 @@ struct request {
     size_t path_len;
     const char *query;
     size_t query_len;
+    /* The line being parsed, as far as the lengths above say. */
+    char name[8]; /* as much as tells the lines that matter apart */
+    char value[256];
 };
 
 struct conn {

@@ -79,11 +79,14 @@ ssize_t port_writev(struct conn *c, struct iovec *iov, int iov_count,
                     int64_t deadline)
 {
     struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)iov_count };
-    bool wait = socket_timeout(c, SO_SNDTIMEO, &c->send_timeout, deadline);
+    int flags = MSG_NOSIGNAL;
     ssize_t put;
 
+    if (!socket_timeout(c, SO_SNDTIMEO, &c->send_timeout, deadline))
+        flags |= MSG_DONTWAIT;
     do {
-        put = sendmsg(c->fd, &msg, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT));
+        put = iov_count == 1 ? send(c->fd, iov->iov_base, iov->iov_len, flags)
+                             : sendmsg(c->fd, &msg, flags);
     } while (put < 0 && errno == EINTR);
     return socket_result(put);
 }

@@ -33,6 +33,8 @@ ssize_t port_read(struct conn *c, void *buf, size_t n, int64_t deadline)
 ssize_t port_writev(struct conn *c, struct iovec *iov, int count,
                     int64_t deadline)
 {
+    if (count == 1)
+        return weft_write_until(c->fd, iov->iov_base, iov->iov_len, deadline);
     return weft_writev_until(c->fd, iov, count, deadline);
 }
 

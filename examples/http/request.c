@@ -42,8 +42,11 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t n)
 {
     struct request *r = &conn_of(parser)->request;
 
-    for (size_t i = 0; i < n && r->name_len + i < sizeof(r->name); i++)
-        r->name[r->name_len + i] = at[i];
+    /* One that is longer is none of those that matter. */
+    if (n <= sizeof(r->name) - r->name_len)
+        memcpy(r->name + r->name_len, at, n);
+    else
+        n = sizeof(r->name) - r->name_len;
     r->name_len += n;
     return 0;
 }
@@ -97,12 +100,38 @@ static bool is_alnum(char ch)
 }
 
 /* What a name, an address or a port may be made of. */
+static bool is_of_host(char ch)
+{
+    switch (ch) {
+    case '-':
+    case '.':
+    case '_':
+    case '~':
+    case '%':
+    case '!':
+    case '$':
+    case '&':
+    case '\'':
+    case '(':
+    case ')':
+    case '*':
+    case '+':
+    case ',':
+    case ';':
+    case '=':
+    case ':':
+    case '[':
+    case ']':
+        return true;
+    default:
+        return is_alnum(ch);
+    }
+}
+
 static bool request_host_is_good(const struct request *r)
 {
     for (size_t i = 0; i < r->value_len; i++)
-        if (!is_alnum(r->value[i]) &&
-            (r->value[i] == '\0' ||
-             strchr("-._~%!$&'()*+,;=:[]", r->value[i]) == NULL))
+        if (!is_of_host(r->value[i]))
             return false;
     return true;
 }
@@ -230,7 +259,7 @@ void request_init(struct conn *c)
 
 void request_reset(struct conn *c)
 {
-    memset(&c->request, 0, sizeof(c->request));
+    memset(&c->request, 0, offsetof(struct request, name));
     /* An idle connection does not sit on a megabyte. */
     if (c->body_capacity > IN_SIZE) {
         free(c->body);
