@@ -15,9 +15,6 @@
 #endif
 
 enum {
-    WAIT_BUSY = 1, /* of wait->state */
-    WAIT_STOP = 2,
-
     WRITE_MOST = 4096, /* what a pipe that is writable takes */
     WRITE_IOV = 64,
 
@@ -42,7 +39,7 @@ struct wait {
     ssize_t result;   /* why it was the last; revents; or why none was made */
     int64_t deadline; /* of the thread; that of a fiber is the lane's */
 
-    weft__au32 state;
+    weft__au32 stop; /* 1: no call begins any more */
     weft__au32 bell; /* the number of an eventfd and 1; 0: none yet */
 };
 
@@ -120,9 +117,9 @@ static void wait_stop(void *arg)
     struct wait *w = arg;
     uint32_t bell;
 
-    /* seq_cst: STOP, then the look at the bell; the thread shows its bell and
-     * then looks at STOP. */
-    weft__fetch_or(&w->state, WAIT_STOP, SEQ_CST);
+    /* seq_cst: our word, then the look at the bell; the thread shows its bell
+     * and then looks at the word. */
+    weft__store(&w->stop, 1, SEQ_CST);
     bell = weft__load(&w->bell, SEQ_CST);
     if (bell != 0)
         weft__fd_signal((int)bell - 1);
@@ -192,7 +189,7 @@ static bool wait_poll(struct wait *w, int bell, short *revents)
 /* seq_cst: pairs with wait_stop(). */
 static bool wait_stopped(struct wait *w)
 {
-    return weft__load(&w->state, SEQ_CST) & WAIT_STOP;
+    return weft__load(&w->stop, SEQ_CST) != 0;
 }
 
 static bool wait_late(const struct wait *w)
@@ -214,15 +211,13 @@ static void *wait_main(void *arg)
     w->again = w->nowait ? -1 : weft__fd_terminal(w->fd, w->write);
     while (!w->over && !wait_stopped(w)) {
         short revents = 0;
-        uint32_t polling = 0;
 
         if (!wait_poll(w, bell->fd, &revents)) {
             if (wait_late(w))
                 break;
             continue;
         }
-        /* acq_rel: who sets STOP comes before our call, or waits for it. */
-        if (!weft__cas(&w->state, &polling, WAIT_BUSY, ACQ_REL, ACQUIRE))
+        if (wait_stopped(w))
             break;
         if (w->ready_only) {
             w->result = revents;
@@ -230,7 +225,6 @@ static void *wait_main(void *arg)
         } else {
             w->over = wait_turn(w, revents);
         }
-        (void)weft__fetch_and(&w->state, ~(uint32_t)WAIT_BUSY, ACQ_REL);
     }
     if (w->again >= 0)
         weft__fd_close(w->again);

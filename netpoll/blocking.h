@@ -7,15 +7,10 @@
  * lane waits with poll(2), on the descriptor and on an eventfd by which it is
  * called off, and then makes one call.
  *
- * Whoever ends the wait early and the thread that is about to read meet in
- * one word:
- *
- *     POLLING -> BUSY -> POLLING        by the thread, around each call
- *     any -> any | STOP                 by who ends the wait
- *
- * The thread makes no call once STOP is set, and who sets it while BUSY waits
- * for that call's outcome. So a call that answers -ECANCELED or -ETIMEDOUT
- * took no byte, and one that took any answers how many.
+ * Who ends the wait early says so in a word and rings. The thread looks at the
+ * word before each call, and whoever waits for it goes on only when it has
+ * left, with the outcome of the last one. So a call that answers -ECANCELED or
+ * -ETIMEDOUT took no byte, and one that took any answers how many.
  *
  * What poll(2) says may be out of date: another process may read first, and a
  * terminal that is writable may have room for one byte. A terminal the thread

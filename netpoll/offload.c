@@ -16,7 +16,7 @@ struct weft__lane_thread {
     struct weft__lane *lane;
     weft__os_thread thread;
     struct weft__lane_thread *next;
-    bool left; /* the lane was closed while it ran an abandoned job */
+    bool left; /* detached, and the lane's no more: see threads_leave() */
 };
 
 struct weft__lane weft__lanes[WEFT__LANES] = {
@@ -140,11 +140,15 @@ static void *lane_main(void *arg)
         if (me->left || (!lane_wait(lane) && !lane->queue.first))
             break;
     }
-    if (!me->left)
+    if (me->left) {
+        weft__lock_release(&lane->lock);
+        free(me);
+    } else {
         lane->threads--;
-    me->next = lane->over;
-    lane->over = me;
-    weft__lock_release(&lane->lock);
+        me->next = lane->over;
+        lane->over = me;
+        weft__lock_release(&lane->lock);
+    }
     weft__lane_thread_end();
     return NULL;
 }
@@ -214,7 +218,7 @@ void weft__lane_open(struct weft__lane *lane, unsigned max)
 }
 
 /* Only abandoned jobs run any more. Their threads are no longer this lane's;
- * each ends with its job, and is joined by a later close. The lock is held. */
+ * each ends with its job. The lock is held. */
 static void threads_leave(struct weft__lane *lane)
 {
     struct weft__job *job, *next;
@@ -232,6 +236,7 @@ static void threads_leave(struct weft__lane *lane)
         lane->running--;
         lane->threads--;
         job->thread->left = true;
+        weft__os_thread_detach(job->thread->thread);
     }
 }
 

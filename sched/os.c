@@ -274,6 +274,12 @@ void weft__os_thread_join(weft__os_thread thread)
                 "a thread to be joined is none");
 }
 
+void weft__os_thread_detach(weft__os_thread thread)
+{
+    WEFT__CHECK(pthread_detach((pthread_t)thread) == 0,
+                "a thread to be left alone is none");
+}
+
 void weft__os_timer_slack(uint64_t ns)
 {
     int saved = errno;

@@ -48,6 +48,8 @@ typedef uintptr_t weft__os_thread;
 int weft__os_thread_create(weft__os_thread *thread, const char *name,
                            void *(*fn)(void *), void *arg);
 void weft__os_thread_join(weft__os_thread thread);
+/* Nobody will join it. Not in a simulated run. */
+void weft__os_thread_detach(weft__os_thread thread);
 /* Run fn(arg) when the calling thread ends; one such call a thread. -ENOMEM,
  * -EAGAIN. */
 int weft__os_at_thread_exit(void (*fn)(void *), void *arg);
