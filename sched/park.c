@@ -49,7 +49,9 @@ static enum weft__cause park_over(struct weft__fiber *self)
                               WEFT__WAKE_CAUSE_SHIFT);
 }
 
-static void park_check(struct weft__fiber *self)
+/* Always inline: it is part of the shortest way, whoever else calls it. */
+static inline __attribute__((always_inline)) void
+park_check(struct weft__fiber *self)
 {
     uintptr_t stack = weft__load(&self->stack, RELAXED); /* its own */
 
@@ -70,23 +72,31 @@ static int64_t park_deadline(const struct weft__fiber *self)
     return weft__load(&weft__fiber_cold(self)->deadline, RELAXED);
 }
 
-/* A deadline is seen to after OPEN and before the switch: timer.h. */
-static enum weft__cause park_until(struct weft__fiber *self, int64_t deadline)
+/* A wait with a deadline: it is seen to after OPEN and before the switch, see
+ * timer.h. noinline: the others stay as short as they are. */
+static __attribute__((noinline)) enum weft__cause
+park_until(struct weft__fiber *self, struct weft__fiber *child,
+           uint64_t version, struct weft__fiber *to)
 {
-    weft__count_wait(&self->worker->counters.timed_begun);
-    weft__timer_arm(self, deadline);
-    weft__switch_away(self, WEFT__LEFT_PARK);
+    struct weft__worker *w = self->worker;
+
+    park_check(self);
+    weft__count_wait(&w->counters.timed_begun);
+    weft__timer_arm(self, park_deadline(self));
+    if (!to)
+        to = weft__find_local(w);
+    w->left_child = child;
+    w->left_version = version;
+    weft__switch(w, self, to ? to : &w->base, WEFT__LEFT_PARK);
     weft__count_wait(&self->worker->counters.timed_over);
     return park_over(self);
 }
 
 enum weft__cause weft__park(struct weft__fiber *self)
 {
-    int64_t deadline = park_deadline(self);
-
+    if (park_deadline(self) != WEFT_FOREVER)
+        return park_until(self, NULL, 0, NULL);
     park_check(self);
-    if (deadline != WEFT_FOREVER)
-        return park_until(self, deadline);
     weft__switch_away(self, WEFT__LEFT_PARK);
     return park_over(self);
 }
@@ -96,20 +106,15 @@ enum weft__cause weft__park_join(struct weft__fiber *self,
                                  struct weft__fiber *to)
 {
     struct weft__worker *w = self->worker;
-    int64_t deadline = park_deadline(self);
 
+    if (park_deadline(self) != WEFT_FOREVER)
+        return park_until(self, child, version, to);
     park_check(self);
-    if (deadline != WEFT_FOREVER) {
-        weft__count_wait(&w->counters.timed_begun);
-        weft__timer_arm(self, deadline);
-    }
     if (!to)
         to = weft__find_local(w);
     w->left_child = child;
     w->left_version = version;
     weft__switch(w, self, to ? to : &w->base, WEFT__LEFT_PARK);
-    if (deadline != WEFT_FOREVER)
-        weft__count_wait(&self->worker->counters.timed_over);
     return park_over(self);
 }
 
