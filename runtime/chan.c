@@ -188,9 +188,11 @@ static int chan_wait(weft_chan_t *ch, struct weft__waitlist *list,
                      struct weft__fiber *self, void *value, const char *what,
                      weft_time_t deadline)
 {
-    struct weft__waiter waiter = { .fiber = self, .value = value };
+    struct weft__waiter waiter; /* the rest is the list's and the winner's */
     enum weft__cause cause;
 
+    waiter.fiber = self;
+    waiter.value = value;
     weft__waitlist_push(list, &waiter);
     waiter.gen = weft__park_open_until(self, 0, what, ch, deadline);
     weft__lock_release(&ch->lock);
@@ -356,8 +358,9 @@ static ssize_t moved(size_t done, size_t n, int status)
     return done > 0 || n == 0 ? (ssize_t)done : status;
 }
 
-ssize_t weft_chan_send_n_until(weft_chan_t *ch, const void *values, size_t n,
-                               weft_time_t deadline)
+static inline __attribute__((always_inline)) ssize_t
+chan_send_n(weft_chan_t *ch, const void *values, size_t n,
+            weft_time_t deadline)
 {
     char *from = (char *)(uintptr_t)values;
     int status = chan_check(ch, values, n);
@@ -378,8 +381,10 @@ ssize_t weft_chan_send_n_until(weft_chan_t *ch, const void *values, size_t n,
     size = ch->elem_size;
     while (done < n) {
         /* One that may wait, then all that need not. */
-        status = weft_chan_send_until(ch, value_at(from, done, size),
-                                      deadline);
+        status = deadline == WEFT_FOREVER
+                     ? weft_chan_send(ch, value_at(from, done, size))
+                     : weft_chan_send_until(ch, value_at(from, done, size),
+                                            deadline);
         if (status != 0)
             break;
         done++;
@@ -389,18 +394,8 @@ ssize_t weft_chan_send_n_until(weft_chan_t *ch, const void *values, size_t n,
     return moved(done, n, status);
 }
 
-ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values, size_t n)
-{
-    return weft_chan_send_n_until(ch, values, n, WEFT_FOREVER);
-}
-
-ssize_t weft_chan_send_n_try(weft_chan_t *ch, const void *values, size_t n)
-{
-    return weft_chan_send_n_until(ch, values, n, WEFT_NOW);
-}
-
-ssize_t weft_chan_recv_n_until(weft_chan_t *ch, void *values, size_t n,
-                               weft_time_t deadline)
+static inline __attribute__((always_inline)) ssize_t
+chan_recv_n(weft_chan_t *ch, void *values, size_t n, weft_time_t deadline)
 {
     int status = chan_check(ch, values, n);
     size_t done, size;
@@ -417,21 +412,45 @@ ssize_t weft_chan_recv_n_until(weft_chan_t *ch, void *values, size_t n,
     /* Read before: whose value was taken may free the channel, if it was the
      * only one wanted. */
     size = ch->elem_size;
-    status = weft_chan_recv_until(ch, values, deadline);
+    status = deadline == WEFT_FOREVER
+                 ? weft_chan_recv(ch, values)
+                 : weft_chan_recv_until(ch, values, deadline);
     if (status != 0)
         return status;
     return (ssize_t)(1 + move_some(ch, value_at(values, 1, size), n - 1,
                                    recv_one, &status));
 }
 
+ssize_t weft_chan_send_n_until(weft_chan_t *ch, const void *values, size_t n,
+                               weft_time_t deadline)
+{
+    return chan_send_n(ch, values, n, deadline);
+}
+
+ssize_t weft_chan_send_n(weft_chan_t *ch, const void *values, size_t n)
+{
+    return chan_send_n(ch, values, n, WEFT_FOREVER);
+}
+
+ssize_t weft_chan_send_n_try(weft_chan_t *ch, const void *values, size_t n)
+{
+    return chan_send_n(ch, values, n, WEFT_NOW);
+}
+
+ssize_t weft_chan_recv_n_until(weft_chan_t *ch, void *values, size_t n,
+                               weft_time_t deadline)
+{
+    return chan_recv_n(ch, values, n, deadline);
+}
+
 ssize_t weft_chan_recv_n(weft_chan_t *ch, void *values, size_t n)
 {
-    return weft_chan_recv_n_until(ch, values, n, WEFT_FOREVER);
+    return chan_recv_n(ch, values, n, WEFT_FOREVER);
 }
 
 ssize_t weft_chan_recv_n_try(weft_chan_t *ch, void *values, size_t n)
 {
-    return weft_chan_recv_n_until(ch, values, n, WEFT_NOW);
+    return chan_recv_n(ch, values, n, WEFT_NOW);
 }
 
 /* --- Closing, looking --------------------------------------------------------- */

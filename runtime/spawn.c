@@ -47,8 +47,10 @@ join_until(weft_fiber_t id, void **result, weft_time_t deadline)
         return -ESRCH;
     if (child == self)
         return -EDEADLK;
+    if (self && deadline == WEFT_FOREVER)
+        return weft__join(self, child, life, result);
     if (self && deadline != WEFT_NOW)
-        return weft__join(self, child, life, result, deadline);
+        return weft__join_until(self, child, life, result, deadline);
     status = weft__join_try(child, life, result);
     return status == -EAGAIN ? weft__wait_refused(self, deadline) : status;
 }

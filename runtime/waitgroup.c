@@ -113,14 +113,18 @@ group_wait_slow(struct group *group, struct weft__fiber *self,
     return weft__cause_code(cause);
 }
 
-int weft_waitgroup_wait_until(weft_waitgroup_t *wg, weft_time_t deadline)
+/* One for all three forms, inlined: what a constant deadline rules out is not
+ * asked for. */
+static inline __attribute__((always_inline)) int
+group_wait(weft_waitgroup_t *wg, weft_time_t deadline)
 {
     struct group *group = (struct group *)(void *)wg;
-    struct weft__fiber *self = weft__fiber_self();
+    struct weft__fiber *self;
     int status;
 
     if (!group)
         return -EINVAL;
+    self = deadline == WEFT_NOW ? NULL : weft__fiber_self();
     if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
     /* acquire: pairs with the done that reached 0. */
@@ -130,12 +134,17 @@ int weft_waitgroup_wait_until(weft_waitgroup_t *wg, weft_time_t deadline)
     return status ? status : group_wait_slow(group, self, deadline);
 }
 
+int weft_waitgroup_wait_until(weft_waitgroup_t *wg, weft_time_t deadline)
+{
+    return group_wait(wg, deadline);
+}
+
 int weft_waitgroup_wait(weft_waitgroup_t *wg)
 {
-    return weft_waitgroup_wait_until(wg, WEFT_FOREVER);
+    return group_wait(wg, WEFT_FOREVER);
 }
 
 int weft_waitgroup_wait_try(weft_waitgroup_t *wg)
 {
-    return weft_waitgroup_wait_until(wg, WEFT_NOW);
+    return group_wait(wg, WEFT_NOW);
 }

@@ -65,7 +65,8 @@ void weft__join_commit(struct weft__fiber *joiner, uint64_t gen,
 }
 
 /* Start the child ourselves if no one has: true if it is ours to run. */
-static bool child_claim(struct weft__fiber *self, struct weft__fiber *child)
+static inline bool child_claim(struct weft__fiber *self,
+                               struct weft__fiber *child)
 {
     uint64_t wake = weft__load(&child->wake, RELAXED); /* the swap checks */
     uint64_t running;
@@ -119,8 +120,10 @@ static int join_leave(struct weft__fiber *child, enum weft__cause cause,
     return 0;
 }
 
-int weft__join(struct weft__fiber *self, struct weft__fiber *child,
-               uint64_t life, void **result, int64_t deadline)
+/* For both forms, inlined: a plain join asks for no deadline. */
+static inline __attribute__((always_inline)) int
+join_wait(struct weft__fiber *self, struct weft__fiber *child, uint64_t life,
+          void **result, int64_t deadline)
 {
     enum weft__cause cause;
     uint64_t gen;
@@ -169,6 +172,18 @@ int weft__join(struct weft__fiber *self, struct weft__fiber *child,
     if (weft__life_consume(child))
         weft__record_give(&self->worker->records, child);
     return 0;
+}
+
+int weft__join(struct weft__fiber *self, struct weft__fiber *child,
+               uint64_t life, void **result)
+{
+    return join_wait(self, child, life, result, WEFT_FOREVER);
+}
+
+int weft__join_until(struct weft__fiber *self, struct weft__fiber *child,
+                     uint64_t life, void **result, int64_t deadline)
+{
+    return join_wait(self, child, life, result, deadline);
 }
 
 /* --- Without waiting ------------------------------------------------------- */

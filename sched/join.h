@@ -44,10 +44,12 @@ struct weft__fiber *weft__join_end(struct weft__worker *w,
 void weft__join_commit(struct weft__fiber *joiner, uint64_t gen,
                        struct weft__fiber *child, uint64_t version);
 
-/* weft_join_until() for a fiber; `child`, another one, and its life word as
- * found. */
+/* weft_join() and weft_join_until() for a fiber; `child`, another one, and its
+ * life word as found. */
 int weft__join(struct weft__fiber *self, struct weft__fiber *child,
-               uint64_t life, void **result, int64_t deadline);
+               uint64_t life, void **result);
+int weft__join_until(struct weft__fiber *self, struct weft__fiber *child,
+                     uint64_t life, void **result, int64_t deadline);
 
 /* Take the result of one that has ended, without waiting: 0, or -EAGAIN when
  * it has not. From anywhere. Other answers as weft_join(). */

@@ -21,7 +21,9 @@ uint64_t weft__park_open_until(struct weft__fiber *self, uint64_t flags,
                    WEFT__WAKE_GEN_ONE;
 
     /* relaxed: its own. */
-    if (weft__load(&self->stack, RELAXED) & WEFT__FIBER_SHIELDED)
+    if (__builtin_expect(
+            (weft__load(&self->stack, RELAXED) & WEFT__FIBER_SHIELDED) != 0,
+            0))
         flags |= WEFT__WAKE_NO_CANCEL;
     /* relaxed: dumps take what they get. */
     weft__store(&cold->what, what, RELAXED);

@@ -181,13 +181,13 @@ static inline bool weft__canceled_on_entry(const struct weft__fiber *self,
 static inline int weft__wait_refused(const struct weft__fiber *self,
                                      int64_t deadline)
 {
+    if (!self)
+        return deadline == WEFT_NOW ? -EAGAIN : -EPERM;
+    if (deadline == WEFT_FOREVER)
+        return 0;
     if (deadline == WEFT_NOW)
         return -EAGAIN;
-    if (!self)
-        return -EPERM;
-    if (deadline != WEFT_FOREVER && deadline <= weft__os_now())
-        return -ETIMEDOUT;
-    return 0;
+    return deadline <= weft__os_now() ? -ETIMEDOUT : 0;
 }
 
 /* The code for a cause other than OK. */
