@@ -166,7 +166,7 @@ static bool has_room(const struct weft__net_flow *flow)
 short weft__net_state(const struct weft__net_file *f)
 {
     const struct weft__net_flow *in = &f->in;
-    int state = f->error != 0 || f->strange ? POLLERR : 0;
+    int state = f->error != 0 ? POLLERR : 0;
     bool over = in->end_seen || f->read_shut;
 
     switch (f->kind) {
@@ -571,7 +571,8 @@ int weft__net_fault(int fd, int error)
             weft__net_break(&call, f->peer, -ECONNRESET);
         weft__net_break(&call, f, error);
     } else if (f != NULL) {
-        f->strange = true;
+        for (struct weft__net_watch *w = f->watches; w != NULL; w = w->next)
+            w->strange = true;
         weft__net_edge(&call, f);
     }
     weft__net_leave(&call);

@@ -83,6 +83,7 @@ struct weft__net_watch {
     struct weft__net_watch *next;
     struct weft__poller *poller;
     bool ready;
+    bool strange; /* an error event, and no error to fetch */
     int64_t due; /* a pass before that does not see it */
 };
 
@@ -92,7 +93,6 @@ struct weft__net_file {
     enum weft__net_kind kind;
     int domain;
     int error; /* negative; told once */
-    bool strange; /* an error event, and no error to fetch */
     bool full; /* a writer was told so: an edge is due when there is room */
     bool read_shut;
     bool write_shut;

@@ -110,7 +110,7 @@ static short told(struct weft__net_call *call, struct weft__net_file *f,
 {
     if (w->ready && w->due <= call->now) {
         w->ready = false;
-        return weft__net_state(f);
+        return (short)(weft__net_state(f) | (w->strange ? POLLERR : 0));
     }
     /* Out of nowhere: what another file of that number has left behind. */
     switch (weft__net_draw(16)) {
@@ -137,10 +137,8 @@ unsigned weft__net_events(struct weft__poller *p,
 
         if (state == 0)
             continue;
-        if (state & POLLERR) {
-            f->strange = false;
+        if (state & POLLERR)
             unwatch(p, f);
-        }
         events[n++] = (struct weft__net_event){ fd, state };
     }
     weft__net_leave(&call);

@@ -47,19 +47,24 @@ static struct weft__fiber *take_first(struct weft__desc *d,
 
 /* --- Events ----------------------------------------------------------------- */
 
+/* Set READY and wake the first waiter; after an error event all of them, since
+ * nothing is watched until one of them waits again. */
 static int event_in(struct weft__desc *d, enum weft__dir dir, uint32_t set,
                     struct weft__batch *batch)
 {
     struct weft__fiber *fiber;
+    int woken = 0;
 
     if (!(weft__fetch_or(&d->flags, set | WEFT__FD_READY(dir), ACQ_REL) &
           WEFT__FD_WAITERS(dir)))
         return 0;
-    fiber = take_first(d, dir);
-    if (!fiber)
-        return 0;
-    weft__batch_add(batch, fiber);
-    return 1;
+    while ((fiber = take_first(d, dir))) {
+        weft__batch_add(batch, fiber);
+        woken++;
+        if (!(set & WEFT__FD_STOPPED))
+            break;
+    }
+    return woken;
 }
 
 int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
@@ -85,9 +90,9 @@ int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
         weft__load(&d->flags, RELAXED) & WEFT__FD_LISTENER)
         woken += event_in(d, WEFT__IN, set, batch);
     if (events & (WEFT__EVENT_OUT | WEFT__EVENT_HANGUP | WEFT__EVENT_ERROR))
-        woken += event_in(d, WEFT__OUT, 0, batch);
+        woken += event_in(d, WEFT__OUT, set, batch);
     if (events & (WEFT__EVENT_HANGUP | WEFT__EVENT_URGENT | WEFT__EVENT_ERROR))
-        woken += event_in(d, WEFT__ODD, 0, batch);
+        woken += event_in(d, WEFT__ODD, set, batch);
     return woken;
 }
 
@@ -291,14 +296,14 @@ static int watch(struct weft__desc *d, struct weft__fiber *self,
 
 /* --- The wait ---------------------------------------------------------------- */
 
-/* Put a waiter on its list unless there is something to try. The lock is
- * held. */
+/* Put a waiter on its list unless there is something to try, or nothing is
+ * watched any more. The lock is held. */
 static bool publish(struct weft__desc *d, enum weft__dir dir,
                     struct weft__waiter *waiter)
 {
     uint32_t flags = weft__fetch_or(&d->flags, WEFT__FD_WAITERS(dir), ACQ_REL);
 
-    if (flags & WEFT__FD_READY(dir)) {
+    if (flags & (WEFT__FD_READY(dir) | WEFT__FD_STOPPED)) {
         waiters_settle(d, dir);
         return false;
     }
@@ -417,6 +422,16 @@ int weft__fd_wait_ask(struct weft__fd_wait *w)
     /* As a reader does; see 2. */
     weft__fetch_and(&d->flags, ~clear, SEQ_CST);
     w->revents = weft__fd_ask(d->fd, w->events);
+    /* An error event has come since, and poll(2) finds no error: at once, since
+     * one that stays would be found. */
+    if (w->revents == 0 && w->in.fiber && !w->blocking &&
+        weft__load(&d->flags, RELAXED) & WEFT__FD_STOPPED) {
+        struct watching again = { .desc = d };
+
+        weft__on_base(w->in.fiber, watch_here, &again);
+        if (again.status != 0)
+            w->revents = POLLERR;
+    }
     if (w->revents != 0)
         w->owed = true;
     return w->revents;

@@ -30,8 +30,11 @@
  *      for a hang-up only leaves the readers theirs.
  *
  * Three more flags: HANGUP forces reading, since no edge follows the last one
- * (and a wait in spite of it asks poll(2) first); STOPPED says that libuv has given the handle up (an error event), and that
- * the next wait starts it afresh. URGENT ends the short-read rule for good.
+ * (and a wait in spite of it asks poll(2) first), and ends the short-read rule:
+ * behind the bytes stands the end, which others wait for. STOPPED says that
+ * libuv has given the handle up (an error event), and that the next wait starts
+ * it afresh: nobody is put on a list while it is set, and the event wakes all
+ * who are. URGENT ends the short-read rule for good.
  */
 #ifndef WEFT_NETPOLL_WAIT_H
 #define WEFT_NETPOLL_WAIT_H
@@ -113,7 +116,8 @@ int weft__wait(struct weft__use *use, enum weft__dir dir,
  * For weft_poll() and weft_select(), in this order:
  *
  *     begin     holds a use, registers the number with a loop: may switch
- *     ask       clears READY and asks poll(2). What is there is the answer
+ *     ask       clears READY and asks poll(2). What is there is the answer.
+ *               May switch, to watch again what an error event has stopped
  *     publish   under the locks of all (weft__wait_lock()): false when READY
  *               has come back; then drop the locks, leave, and ask again
  *     (open the wait, set each node's generation, drop the locks, park)

@@ -53,7 +53,8 @@ static bool drained(const struct weft__io *io, ssize_t got)
     return got > 0 && (size_t)got < io->n &&
            !(io->flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) &&
            weft__load(&d->kind, RELAXED) == WEFT__KIND_STREAM &&
-           !(weft__load(&d->flags, RELAXED) & WEFT__FD_URGENT);
+           !(weft__load(&d->flags, RELAXED) &
+             (WEFT__FD_URGENT | WEFT__FD_HANGUP));
 }
 
 /* -ETIMEDOUT is a deadline of ours and nothing else. */

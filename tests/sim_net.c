@@ -208,15 +208,303 @@ START_TEST(writers_against_a_full_buffer_all_find_room)
 }
 END_TEST
 
+/* --- One that reads once and leaves ---------------------------------------------- */
+
+static void *read_once(void *arg)
+{
+    unsigned char buf[8];
+    ssize_t got = weft_read(s.fd[0], buf, sizeof(buf));
+
+    sim_expect(got >= 0);
+    note(buf, got);
+    return arg;
+}
+
+/* What it leaves behind is another's: also the end, of which no edge tells
+ * again. */
+static int leaver(void *arg)
+{
+    weft_fiber_t f[3];
+
+    fresh(*(int *)arg, 16, 5);
+    f[0] = net_spawn(read_all, (void *)8);
+    f[1] = net_spawn(send_all, NULL);
+    f[2] = net_spawn(read_once, NULL);
+    for (int i = 0; i < 3; i++)
+        net_join(f[i]);
+    all_got(s.bytes);
+    close_both();
+    return sim_did();
+}
+
+START_TEST(one_that_leaves_takes_nothing_from_those_who_stay)
+{
+    static int domain[] = { AF_INET, AF_UNIX };
+
+    for (unsigned workers = 1; workers <= WORKERS; workers++)
+        for (int i = 0; i < 2; i++)
+            ck_assert_int_eq(sim_runs(i ? "net/leaver unix"
+                                        : "net/leaver tcp",
+                                      workers, RING, RUNS, leaver,
+                                      &domain[i], NULL), RUNS);
+}
+END_TEST
+
+/* --- Cancelled, or too late -------------------------------------------------------- */
+
+enum { LEFT = SIM_FIRST_FREE };
+
+/* Each of the two wants one byte. */
+static void *read_byte(void *arg)
+{
+    weft_time_t deadline = arg ? weft_after(3000) : WEFT_FOREVER;
+    unsigned char c;
+    ssize_t got = weft_read_until(s.fd[0], &c, 1, deadline);
+
+    if (got == 1) {
+        note(&c, 1);
+    } else {
+        sim_expect(got == -ECANCELED || (arg && got == -ETIMEDOUT));
+        (void)weft__fetch_add(&s.left, 1, RELAXED);
+    }
+    return NULL;
+}
+
+/* Three wait, one is cancelled and one has a deadline, at the moment when two
+ * bytes come. Who stays gets his; none is lost. */
+static int impatient(void *arg)
+{
+    unsigned char bytes[2] = { net_byte(0), net_byte(1) }, c;
+    weft_fiber_t f[3];
+    uint32_t left;
+
+    fresh(*(int *)arg, 4, 2);
+    f[0] = net_spawn(read_byte, NULL);
+    f[1] = net_spawn(read_byte, &s);
+    f[2] = net_spawn(read_byte, NULL);
+    net_linger(2);
+    for (size_t put = 0; put < 2;) {
+        ssize_t n = weft_write(s.fd[1], bytes + put, 2 - put);
+
+        sim_expect(n > 0);
+        put += (size_t)n;
+    }
+    net_cancel(f[0]);
+    net_join(f[0]);
+    net_join(f[1]);
+    left = weft__load(&s.left, RELAXED);
+    /* Two bytes for three: if nobody left, the last one waits for its own. */
+    if (left == 0)
+        sim_expect(weft_write(s.fd[1], "x", 1) == 1);
+    net_join(f[2]);
+    if (left == 2) {
+        sim_expect(weft_read(s.fd[0], &c, 1) == 1);
+        note(&c, 1);
+    }
+    sim_expect(weft__load(&s.got, RELAXED) == (left == 0 ? 3 : 2));
+    sim_expect(weft_read_until(s.fd[0], &c, 1, WEFT_NOW) == -EAGAIN);
+    close_both();
+    return sim_did() | (left ? LEFT : 0);
+}
+
+START_TEST(a_reader_that_gives_up_leaves_the_bytes_to_others)
+{
+    static int domain[] = { AF_INET, AF_UNIX };
+
+    for (unsigned workers = 1; workers <= WORKERS; workers++)
+        for (int i = 0; i < 2; i++) {
+            struct sim_met m;
+
+            ck_assert_int_eq(sim_runs(i ? "net/impatient unix"
+                                        : "net/impatient tcp",
+                                      workers, RING, RUNS, impatient,
+                                      &domain[i], &m), RUNS);
+            ck_assert_uint_gt(m.times[4], RUNS / 20);
+        }
+}
+END_TEST
+
+/* --- Waits that take nothing -------------------------------------------------------- */
+
+/* Looks until the end of the stream is there, beside one who reads. */
+static void *watch_end(void *arg)
+{
+    int events = weft_fd_wait(s.fd[0], POLLRDHUP);
+
+    sim_expect(events > 0 && events & (POLLRDHUP | POLLHUP));
+    return arg;
+}
+
+/* Looks for bytes, and reads what another may have taken meanwhile. */
+static void *look_and_read(void *arg)
+{
+    for (;;) {
+        unsigned char c;
+        int events = weft_fd_wait(s.fd[0], POLLIN);
+        ssize_t got;
+
+        sim_expect(events > 0);
+        got = weft_read_until(s.fd[0], &c, 1, WEFT_NOW);
+        if (got == 0)
+            return arg;
+        sim_expect(got == 1 || got == -EAGAIN);
+        if (got == 1)
+            note(&c, 1);
+    }
+}
+
+static int looking(void *arg)
+{
+    weft_fiber_t f[4];
+
+    fresh(*(int *)arg, 16, 5);
+    f[0] = net_spawn(watch_end, NULL);
+    f[1] = net_spawn(look_and_read, NULL);
+    f[2] = net_spawn(read_all, (void *)2);
+    f[3] = net_spawn(send_all, NULL);
+    for (int i = 0; i < 4; i++)
+        net_join(f[i]);
+    all_got(s.bytes);
+    close_both();
+    return sim_did();
+}
+
+START_TEST(who_only_looks_takes_nothing_from_a_reader)
+{
+    static int domain[] = { AF_INET, AF_UNIX };
+
+    for (unsigned workers = 1; workers <= WORKERS; workers++)
+        for (int i = 0; i < 2; i++)
+            ck_assert_int_eq(sim_runs(i ? "net/look unix" : "net/look tcp",
+                                      workers, RING, RUNS, looking,
+                                      &domain[i], NULL), RUNS);
+}
+END_TEST
+
+/* --- Errors ------------------------------------------------------------------------- */
+
+/* Tries, and does not stay. */
+static void *try_once(void *arg)
+{
+    unsigned char c;
+    ssize_t got = weft_read_until(s.fd[0], &c, 1, WEFT_NOW);
+
+    sim_expect(got == -EAGAIN || got == 0 || got == 1);
+    if (got == 1)
+        note(&c, 1);
+    return arg;
+}
+
+/* An error event of which nothing is left to fetch: libuv has let go of the
+ * descriptor, and whoever waits has it watched again. */
+static int strange(void *arg)
+{
+    weft_fiber_t f[4];
+
+    fresh(*(int *)arg, 16, 4);
+    f[0] = net_spawn(read_all, (void *)1);
+    f[1] = net_spawn(look_and_read, NULL);
+    f[2] = net_spawn(try_once, NULL);
+    sim_expect(weft__net_fault(s.fd[0], 0) == 0);
+    net_linger(1);
+    sim_expect(weft__net_fault(s.fd[0], 0) == 0);
+    f[3] = net_spawn(send_all, NULL);
+    for (int i = 0; i < 4; i++)
+        net_join(f[i]);
+    all_got(s.bytes);
+    close_both();
+    return sim_did();
+}
+
+START_TEST(after_an_error_event_the_descriptor_is_watched_again)
+{
+    static int domain[] = { AF_INET, AF_UNIX };
+
+    for (unsigned workers = 1; workers <= WORKERS; workers++)
+        for (int i = 0; i < 2; i++)
+            ck_assert_int_eq(sim_runs(i ? "net/strange unix"
+                                        : "net/strange tcp",
+                                      workers, RING, RUNS, strange,
+                                      &domain[i], NULL), RUNS);
+}
+END_TEST
+
+/* The connection breaks under readers and writers of both ends. */
+static void *until_broken(void *arg)
+{
+    int fd = *(int *)arg;
+    char buf[4] = "abc";
+    ssize_t n;
+
+    while ((n = weft_read(fd, buf, sizeof(buf))) > 0)
+        ;
+    sim_expect(n == 0 || n == -ECONNRESET);
+    return NULL;
+}
+
+static void *write_until_broken(void *arg)
+{
+    int fd = *(int *)arg;
+    ssize_t n;
+
+    while ((n = weft_write(fd, "abc", 3)) > 0)
+        ;
+    sim_expect(n == -EPIPE || n == -ECONNRESET);
+    return NULL;
+}
+
+static int broken(void *arg)
+{
+    weft_fiber_t f[5];
+
+    fresh(*(int *)arg, 4, 0);
+    f[0] = net_spawn(until_broken, &s.fd[0]);
+    f[1] = net_spawn(until_broken, &s.fd[0]);
+    f[2] = net_spawn(write_until_broken, &s.fd[1]);
+    f[3] = net_spawn(write_until_broken, &s.fd[0]);
+    f[4] = net_spawn(write_until_broken, &s.fd[0]);
+    net_linger(3);
+    sim_expect(weft__net_fault(s.fd[0], -ECONNRESET) == 0);
+    for (int i = 0; i < 5; i++)
+        net_join(f[i]);
+    close_both();
+    return sim_did();
+}
+
+START_TEST(a_connection_that_breaks_wakes_everyone)
+{
+    static int domain[] = { AF_INET, AF_UNIX };
+
+    for (unsigned workers = 1; workers <= WORKERS; workers++)
+        for (int i = 0; i < 2; i++)
+            ck_assert_int_eq(sim_runs(i ? "net/broken unix"
+                                        : "net/broken tcp",
+                                      workers, RING, RUNS, broken,
+                                      &domain[i], NULL), RUNS);
+}
+END_TEST
+
+static void add(Suite *suite, const char *name, const TTest *test)
+{
+    TCase *tc = tcase_create(name);
+
+    tcase_set_timeout(tc, SIM_SECONDS);
+    tcase_add_test(tc, test);
+    suite_add_tcase(suite, tc);
+}
+
 int main(void)
 {
     Suite *suite = suite_create("sim_net");
-    TCase *tc = tcase_create("net");
 
-    tcase_set_timeout(tc, SIM_SECONDS);
-    tcase_add_test(tc, a_stream_arrives_whole_and_in_order);
-    tcase_add_test(tc, readers_of_one_descriptor_share_its_bytes);
-    tcase_add_test(tc, writers_against_a_full_buffer_all_find_room);
-    suite_add_tcase(suite, tc);
+    add(suite, "stream", a_stream_arrives_whole_and_in_order);
+    add(suite, "readers", readers_of_one_descriptor_share_its_bytes);
+    add(suite, "writers", writers_against_a_full_buffer_all_find_room);
+    add(suite, "leaver", one_that_leaves_takes_nothing_from_those_who_stay);
+    add(suite, "impatient", a_reader_that_gives_up_leaves_the_bytes_to_others);
+    add(suite, "look", who_only_looks_takes_nothing_from_a_reader);
+    add(suite, "strange",
+        after_an_error_event_the_descriptor_is_watched_again);
+    add(suite, "broken", a_connection_that_breaks_wakes_everyone);
     return sim_main(suite);
 }

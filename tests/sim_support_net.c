@@ -22,6 +22,37 @@ void net_pair(int domain, size_t room, int fds[2])
     sim_expect(weft_socketpair(domain, SOCK_STREAM, 0, fds) == 0);
 }
 
+void net_wait_uses(int fd, unsigned n)
+{
+    const struct weft__desc *d = weft__desc_look(fd);
+
+    while ((weft__load(&d->word, RELAXED) & WEFT__DESC_USES) < n)
+        weft_yield();
+}
+
+static unsigned readers(struct weft__desc *d)
+{
+    struct weft__waiter *first, *w;
+    unsigned n = 0;
+
+    weft__lock_acquire(&d->lock);
+    if ((w = first = d->in.first))
+        do {
+            n++;
+            w = w->next;
+        } while (w != first);
+    weft__lock_release(&d->lock);
+    return n;
+}
+
+void net_wait_readers(int fd, unsigned n)
+{
+    struct weft__desc *d = weft__desc_look(fd);
+
+    while (readers(d) < n)
+        weft_yield();
+}
+
 void net_settled(void)
 {
     sim_expect(weft__net_open() == 0);

@@ -25,6 +25,10 @@ void net_pair(int domain, size_t room, int fds[2]);
  * counted as under way. */
 void net_settled(void);
 
+/* Wait until so many calls on it are under way, or are parked there. */
+void net_wait_uses(int fd, unsigned n);
+void net_wait_readers(int fd, unsigned n);
+
 /* The ith byte of a stream, and a sum in which none may be missing. */
 static inline unsigned char net_byte(size_t i)
 {
