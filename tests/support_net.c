@@ -121,6 +121,22 @@ void *read_one(void *arg)
     return NULL;
 }
 
+weft_fiber_t spawn_one(void *(*entry)(void *), void *arg)
+{
+    weft_fiber_t f;
+
+    must_code(weft_spawn(&f, entry, arg), 0);
+    return f;
+}
+
+void *join_one(weft_fiber_t f)
+{
+    void *result;
+
+    must_code(weft_join(f, &result), 0);
+    return result;
+}
+
 unsigned open_descriptors(void)
 {
     DIR *dir = opendir("/proc/self/fd");

@@ -41,6 +41,10 @@ struct net_reader {
 };
 void *read_one(void *reader);
 
+/* spawn() and join() for loops. */
+weft_fiber_t spawn_one(void *(*entry)(void *), void *arg);
+void *join_one(weft_fiber_t f);
+
 /* How many descriptors this process has. */
 unsigned open_descriptors(void);
 /* Leave room for so many more descriptors; those that are taken for it. */

@@ -66,13 +66,13 @@ WEFT_TEST(close_against_park_at_each_moment)
         }
         if (_i == WRITE)
             net_fill(c.fd);
-        f = spawn(call_one, &c);
+        f = spawn_one(call_one, &c);
         for (int k = i % 5; k > 0; k--)
             weft_yield();
         if (i % 7 == 0)
             wait_until_parked(f);
         must_code(weft_close(c.fd), 0);
-        join(f);
+        join_one(f);
         must_code(c.answer, -EBADF);
         if (fds[1] >= 0)
             must_code(weft_close(fds[1]), 0);

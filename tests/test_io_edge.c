@@ -358,7 +358,7 @@ WEFT_TEST(a_waiter_that_leaves_passes_it_on)
         if (_i == 0)
             r[0].deadline = weft_after(WEFT_US(i % 150));
         for (int k = 0; k < 2; k++)
-            f[k] = spawn(read_one, &r[k]);
+            f[k] = spawn_one(read_one, &r[k]);
         if (i % 3)
             wait_until_parked(f[1]);
         must(weft_write(fds[1], "x", 1) == 1);
@@ -368,7 +368,7 @@ WEFT_TEST(a_waiter_that_leaves_passes_it_on)
             weft_yield();
         must(weft_write(fds[1], "y", 1) == 1);
         for (int k = 0; k < 2; k++) {
-            join(f[k]);
+            join_one(f[k]);
             got += r[k].answer == 1;
         }
         must(r[1].answer == 1);

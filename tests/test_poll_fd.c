@@ -278,18 +278,18 @@ WEFT_TEST(pollers_and_readers_on_one_descriptor)
         struct net_reader r = { .fd = fds[0], .n = 1 };
         weft_fiber_t f, g;
 
-        f = spawn(i % 2 ? poll_main : read_one,
+        f = spawn_one(i % 2 ? poll_main : read_one,
                   i % 2 ? (void *)&p : (void *)&r);
         wait_until_parked(f);
-        g = spawn(i % 2 ? read_one : poll_main,
+        g = spawn_one(i % 2 ? read_one : poll_main,
                   i % 2 ? (void *)&r : (void *)&p);
         wait_until_parked(g);
         must(weft_write(fds[1], "x", 1) == 1);
-        join(i % 2 ? g : f);
+        join_one(i % 2 ? g : f);
         must(r.answer == 1);
         /* The byte may have gone before the poller looked. */
         must(weft_write(fds[1], "y", 1) == 1);
-        join(i % 2 ? f : g);
+        join_one(i % 2 ? f : g);
         must(p.answer == 1 && one.revents == POLLIN);
         read_one(&r);
         must(r.answer == 1);
