@@ -24,6 +24,7 @@ var cases = []testCase{
 	{"chan_buf", 10_000_000, chanBuffered},
 	{"mutex", 20_000_000, mutex},
 	{"parked", 1_000_000, parked},
+	{"sleepers", 1_000_000, sleepers},
 }
 
 type options struct {

@@ -61,7 +61,7 @@ func allRounds(o options) error {
 // warmUp runs once, and small where the peak of memory is part of the answer.
 func warmUp(o options) options {
 	switch o.name {
-	case "spawn_many", "skynet", "parked":
+	case "spawn_many", "skynet", "parked", "sleepers":
 		o.ops = min(o.ops, 1_000)
 	case "fib":
 		o.ops = max(o.ops-5, 2)

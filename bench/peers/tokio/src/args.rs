@@ -2,7 +2,7 @@
 
 /// Name and default ops of every case, the same in both peers. `fib` counts in
 /// n, all others in operations.
-const CASES: [(&str, u64); 9] = [
+const CASES: [(&str, u64); 10] = [
     ("yield", 10_000_000),
     ("spawn_join", 2_000_000),
     ("spawn_many", 1_000_000),
@@ -12,6 +12,7 @@ const CASES: [(&str, u64); 9] = [
     ("chan_buf", 10_000_000),
     ("mutex", 20_000_000),
     ("parked", 1_000_000),
+    ("sleepers", 1_000_000),
 ];
 
 #[derive(Clone, Copy, PartialEq)]

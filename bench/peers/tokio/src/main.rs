@@ -15,6 +15,7 @@ mod memory;
 mod mutex;
 mod parked;
 mod round;
+mod sleep;
 mod spawn;
 
 use std::process::ExitCode;
@@ -71,15 +72,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// No IO and no timers are enabled: no case needs them, and without them an
-/// idle worker sleeps on a condition variable, which is tokio's cheapest wake.
+/// No IO is enabled, and timers for the one case that needs them: without them
+/// an idle worker sleeps on a condition variable, which is tokio's cheapest wake.
 fn start(options: &Options) -> std::io::Result<Runtime> {
-    match options.flavor {
-        Flavor::Current => Builder::new_current_thread().build(),
-        Flavor::Multi => Builder::new_multi_thread()
-            .worker_threads(options.workers)
-            .build(),
+    let mut builder = match options.flavor {
+        Flavor::Current => Builder::new_current_thread(),
+        Flavor::Multi => Builder::new_multi_thread(),
+    };
+
+    if options.flavor == Flavor::Multi {
+        builder.worker_threads(options.workers);
     }
+    if options.case == "sleepers" {
+        builder.enable_time();
+    }
+    builder.build()
 }
 
 async fn all_rounds(options: Options) -> Result<(), Wrong> {
@@ -87,7 +94,7 @@ async fn all_rounds(options: Options) -> Result<(), Wrong> {
 
     // Once, and small where the peak of memory is part of the answer.
     warm.ops = match options.case {
-        "spawn_many" | "skynet" | "parked" => options.ops.min(1_000),
+        "spawn_many" | "skynet" | "parked" | "sleepers" => options.ops.min(1_000),
         "fib" => options.ops.saturating_sub(5).max(2),
         _ => (options.ops / 10).max(1),
     };
@@ -131,6 +138,7 @@ async fn one_round(options: &Options, before_kib: u64) -> Outcome {
         ("mutex", Primitives::Tokio) => mutex::tokio_mutex(ops).await,
         ("mutex", Primitives::Best) => mutex::async_lock_mutex(ops).await,
         ("parked", _) => parked::parked(ops, before_kib).await,
+        ("sleepers", _) => sleep::sleepers(ops).await,
         (other, _) => Err(format!("{other} is in the table of cases, yet nothing runs it").into()),
     }
 }
