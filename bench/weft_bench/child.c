@@ -14,7 +14,8 @@ static const struct bench_case *const cases[] = {
     &case_spawn_many, &case_spawn_many_join, &case_fib,
     &case_skynet,     &case_chan_rt,         &case_chan_buf,
     &case_mutex,      &case_parked,          &case_idle,
-    &case_checkpoint, &case_ready_compute,
+    &case_checkpoint, &case_ready_compute,   &case_sleepers,
+    &case_asleep,     &case_asleep_fds,
 };
 
 enum { COLD_OPS = 1000 };
@@ -99,6 +100,9 @@ static void child_print(const struct run *run)
            run->what->name, w->workers, w->ops, w->ns, status_kib("VmHWM"));
     if (w->bytes_each != 0)
         printf(" bytes_each=%" PRIu64, w->bytes_each);
+    if (w->worst_ns != 0)
+        printf(" p50_ns=%" PRIu64 " p99_ns=%" PRIu64 " worst_ns=%" PRIu64,
+               w->p50_ns, w->p99_ns, w->worst_ns);
     printf(" cpu_ns=%" PRIu64 "\n", w->cpu_ns);
 }
 

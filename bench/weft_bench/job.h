@@ -19,7 +19,15 @@ enum figure {
     FIGURE_TIME,  /* ns an operation */
     FIGURE_PEAK,  /* VmHWM, MiB */
     FIGURE_BYTES, /* of each that is parked */
-    FIGURE_CPU    /* ms of processor time */
+    FIGURE_CPU,   /* ms of processor time, in ten seconds */
+    FIGURE_BUSY,  /* ms of processor time, in all */
+    FIGURE_WALL,  /* ms in all */
+    FIGURE_P50,   /* us that a wake-up is late, or an answer takes */
+    FIGURE_P99,
+    FIGURE_WORST,
+    FIGURE_SERVER, /* ns of the server's processor time, a request */
+    FIGURE_CALLS,  /* system calls a request */
+    FIGURES
 };
 
 struct row {
@@ -30,9 +38,9 @@ struct row {
 };
 
 /* Jobs that are no --child of ours have programs of their own. */
-enum job_kind { JOB_CASE, JOB_RAW_SWITCH, JOB_PIPELINE };
+enum job_kind { JOB_CASE, JOB_RAW_SWITCH, JOB_PIPELINE, JOB_NETWORK };
 
-enum { MOST_ROWS = 6 };
+enum { MOST_ROWS = 8 };
 
 struct job {
     const char *label; /* in the table */

@@ -7,10 +7,12 @@
 #include <weft/weft.h>
 
 static const char *const figures[] = {
-    [FIGURE_TIME] = "ns_op",
-    [FIGURE_PEAK] = "peak_mib",
-    [FIGURE_BYTES] = "bytes_each",
-    [FIGURE_CPU] = "cpu_ms_per_10_s",
+    [FIGURE_TIME] = "ns_op",       [FIGURE_PEAK] = "peak_mib",
+    [FIGURE_BYTES] = "bytes_each", [FIGURE_CPU] = "cpu_ms_per_10_s",
+    [FIGURE_BUSY] = "cpu_ms",      [FIGURE_WALL] = "wall_ms",
+    [FIGURE_P50] = "p50_us",       [FIGURE_P99] = "p99_us",
+    [FIGURE_WORST] = "worst_us",   [FIGURE_SERVER] = "server_ns_op",
+    [FIGURE_CALLS] = "calls_op",
 };
 
 static const char *const verdicts[] = {
@@ -82,6 +84,8 @@ static void json_row(FILE *out, const struct outcome *outcome,
                 score.most);
     fprintf(out, ", \"bar\": %.4f, \"bound\": %.1f, \"verdict\": \"%s\"",
             row->bar, row->bound, verdicts[score.verdict]);
+    if (score.rival_calls > 0)
+        fprintf(out, ", \"rival_calls\": %.3f", score.rival_calls);
     if (score.why != NULL) {
         fputs(", \"why\": ", out);
         json_string(out, score.why);

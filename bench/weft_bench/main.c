@@ -18,6 +18,7 @@
 #include "bench/weft_bench/child.h"
 #include "bench/weft_bench/job.h"
 #include "bench/weft_bench/json.h"
+#include "bench/weft_bench/network.h"
 #include "bench/weft_bench/options.h"
 #include "bench/weft_bench/program.h"
 #include "bench/weft_bench/run.h"
@@ -26,8 +27,26 @@
 
 /* ---- one job ---- */
 
+/* Each figure once, with no rival. */
+static void outcome_alone(struct outcome *outcome, const struct job *job)
+{
+    bool shown[FIGURES] = { false };
+
+    for (unsigned i = 0; i < MOST_ROWS; i++) {
+        struct row row = job->rows[i];
+
+        if (row.figure == FIGURE_NONE)
+            break;
+        if (shown[row.figure])
+            continue;
+        shown[row.figure] = true;
+        outcome->rows[outcome->row_count++] =
+            (struct row){ row.figure, RUN_WEFT, 0, row.bound };
+    }
+}
+
 /* The rows that can be filled here. One with a bound of its own stays, alone,
- * where its rival is missing. */
+ * where its rival is missing; where all are, weft's figures are worth knowing. */
 static void outcome_begin(struct outcome *outcome, const struct job *job,
                           const struct options *options)
 {
@@ -52,6 +71,8 @@ static void outcome_begin(struct outcome *outcome, const struct job *job,
         }
         outcome->rows[outcome->row_count++] = row;
     }
+    if (outcome->row_count == 0)
+        outcome_alone(outcome, job);
 }
 
 /* Who runs in this job, weft first. */
@@ -85,6 +106,8 @@ static struct sample measure(const struct options *options,
         return program_switch(&options->programs, &task);
     case JOB_PIPELINE:
         return program_pipeline(&options->programs, who, &task);
+    case JOB_NETWORK:
+        return network_run(&options->network, who, &task);
     case JOB_CASE:
         break;
     }
@@ -115,7 +138,8 @@ static void outcome_fill(struct outcome *outcome, const struct options *options)
         fputc('.', stderr);
     }
     for (unsigned i = 0; i < count; i++) {
-        double time = score_median(outcome, FIGURE_TIME, runners[i]);
+        double time =
+            score_median(outcome, outcome->rows[0].figure, runners[i]);
         if (time > 0)
             fprintf(stderr, " %s %.1f", runner_name(runners[i]), time);
         else
@@ -128,12 +152,15 @@ static void outcome_fill(struct outcome *outcome, const struct options *options)
 
 static bool job_wanted(const struct job *job, const struct options *options)
 {
-    char name[64];
+    char name[64], why[600];
 
     if (options->workers != 0 &&
         (options->workers & (uint64_t)1 << job->task.workers) == 0)
         return false;
     if (job->kind == JOB_PIPELINE && !program_have_pipeline(&options->programs))
+        return false;
+    if (job->kind == JOB_NETWORK &&
+        !network_have(&options->network, job->task.case_name, why, sizeof(why)))
         return false;
     snprintf(name, sizeof(name), "%s w%u", job->label, job->task.workers);
     return !options->filtered || regexec(&options->only, name, 0, NULL, 0) == 0;
@@ -183,6 +210,14 @@ static void print_missing(const struct options *options)
         printf("Not in the table: the pipeline; there is no"
                " %s/pipeline-weft.\n",
                options->programs.pipeline_dir);
+    for (unsigned i = 0; i < job_count; i++) {
+        char why[600];
+
+        if (jobs[i].kind == JOB_NETWORK &&
+            !network_have(&options->network, jobs[i].task.case_name, why,
+                          sizeof(why)))
+            printf("Not in the table: %s; %s.\n", jobs[i].label, why);
+    }
 }
 
 /* Say when the figures are not worth much. */

@@ -15,7 +15,7 @@ static const char usage_text[] =
     "Runs the same work on weft and on its rivals and prints a table.\n"
     "\n"
     "  --pairs N          how often each is run (10)\n"
-    "  --quick            3 pairs, less work: about a minute\n"
+    "  --quick            3 pairs, less work\n"
     "  --only REGEX       rows whose name matches: 'chan', '^yield w1$'\n"
     "  --workers LIST     rows with so many workers: 1 or 1,2\n"
     "  --list             name the rows and stop\n"
@@ -25,7 +25,8 @@ static const char usage_text[] =
     "(/usr/include\n"
     "                     and /usr/share/doc)\n"
     "  --no-pin           leave the choice of cores to the kernel; else a run\n"
-    "                     with N workers gets N cores (--pin)\n"
+    "                     with N workers gets N cores (--pin), and clients\n"
+    "                     of a server the others\n"
     "  --json FILE        the figures for programs, too\n";
 
 static void options_refuse(const char *problem)
@@ -66,19 +67,27 @@ static void options_only(struct options *options, const char *pattern)
     options->filtered = true;
 }
 
-/* As the build puts them: bench/weft-bench, examples/pipeline/. */
+/* As the build puts them: bench/weft-bench, bench/servers/, examples/http/. */
 static void options_near(struct options *options, const char *self)
 {
     static char switch_program[PATH_MAX + 32], pipeline_dir[PATH_MAX + 32];
+    static char server_dir[PATH_MAX + 32], http_dir[PATH_MAX + 32];
+    static char load[PATH_MAX + 32];
     int length = (int)(strrchr(self, '/') - self);
 
     snprintf(switch_program, sizeof(switch_program), "%.*s/bench_switch",
              length, self);
     snprintf(pipeline_dir, sizeof(pipeline_dir), "%.*s/../examples/pipeline",
              length, self);
+    snprintf(server_dir, sizeof(server_dir), "%.*s/servers", length, self);
+    snprintf(http_dir, sizeof(http_dir), "%.*s/../examples/http", length, self);
+    snprintf(load, sizeof(load), "%.*s/load/weft-load", length, self);
     options->run.self = self;
     options->programs.switch_program = switch_program;
     options->programs.pipeline_dir = pipeline_dir;
+    options->network = (struct network_options){ .server_dir = server_dir,
+                                                 .http_dir = http_dir,
+                                                 .load = load };
 }
 
 void options_parse(struct options *options, const char *self, int argc,
@@ -170,5 +179,5 @@ void options_parse(struct options *options, const char *self, int argc,
         options->programs.inputs[0] = "/usr/include";
         options->programs.inputs[1] = "/usr/share/doc";
     }
-    options->programs.pin = options->run.pin;
+    options->programs.pin = options->network.pin = options->run.pin;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bench/weft_bench/network.h"
 #include "bench/weft_bench/program.h"
 #include "bench/weft_bench/run.h"
 
@@ -21,6 +22,7 @@ struct options {
     const char *json;
     struct run_options run;
     struct program_options programs;
+    struct network_options network;
 };
 
 /* Fills in what is not given, or says what is wrong and exits with 2. `self` is

@@ -83,8 +83,8 @@ struct sample program_pipeline(const struct program_options *options,
                  strerror(errno));
         return sample;
     }
-    sample = run_program(argv, options->pin ? task->workers : 0, "{\"program\"",
-                         line, sizeof(line));
+    sample = run_program(argv, options->pin ? (int)task->workers : 0,
+                         "{\"program\"", line, sizeof(line));
     nftw(out, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return sample.state == SAMPLE_OK ? pipeline_parse(sample, line) : sample;
 }

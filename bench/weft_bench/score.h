@@ -29,7 +29,8 @@ struct score {
     double least;
     double most;
     enum verdict verdict;
-    const char *why; /* why weft or the rival has no figure, or NULL */
+    double rival_calls; /* a request: more than a fair rival makes; else 0 */
+    const char *why;    /* why weft or the rival has no figure, or NULL */
 };
 
 struct score score_row(const struct outcome *outcome, const struct row *row);

@@ -3,10 +3,12 @@
 #include <stdio.h>
 
 static const char *const units[] = {
-    [FIGURE_TIME] = "ns",
-    [FIGURE_PEAK] = "MiB",
-    [FIGURE_BYTES] = "B each",
-    [FIGURE_CPU] = "ms/10 s",
+    [FIGURE_TIME] = "ns",       [FIGURE_PEAK] = "MiB",
+    [FIGURE_BYTES] = "B each",  [FIGURE_CPU] = "ms/10 s",
+    [FIGURE_BUSY] = "CPU ms",   [FIGURE_WALL] = "wall ms",
+    [FIGURE_P50] = "p50 us",    [FIGURE_P99] = "p99 us",
+    [FIGURE_WORST] = "most us", [FIGURE_SERVER] = "CPU ns",
+    [FIGURE_CALLS] = "calls",
 };
 
 static const char *const verdicts[] = {
@@ -18,7 +20,7 @@ static const char *const verdicts[] = {
 
 void table_head(void)
 {
-    printf("%-20s %2s %-7s %10s  %-9s %10s %7s %-15s %-10s\n", "row", "w",
+    printf("%-26s %2s %-7s %10s  %-9s %10s %7s %-15s %-10s\n", "row", "w",
            "figure", "weft", "rival", "", "ratio", "spread", "bar");
 }
 
@@ -26,7 +28,8 @@ void table_foot(unsigned shorts, unsigned failures)
 {
     printf("\n"
            "w: workers. figure: ns an operation, peak memory, bytes each, or"
-           " processor time;\nmedians. ratio: weft / rival, the median over"
+           " processor time;\nof a server, its processor time and its system"
+           " calls a request. Medians.\nratio: weft / rival, the median over"
            " the pairs; spread: least to most.\nbar: the most the ratio, or"
            " weft's own figure, may be.\n");
     if (shorts > 0)
@@ -42,6 +45,8 @@ static void print_value(char *text, size_t size, double value)
 {
     if (value <= 0)
         snprintf(text, size, "-");
+    else if (value < 10)
+        snprintf(text, size, "%.2f", value);
     else if (value < 100)
         snprintf(text, size, "%.1f", value);
     else
@@ -55,6 +60,8 @@ static void print_bar(char *text, size_t size, const struct row *row)
         snprintf(text, size, "<= %.2f", row->bar);
     else if (row->bound > 0 && row->figure == FIGURE_BYTES)
         snprintf(text, size, "<= %.0f B", row->bound);
+    else if (row->bound > 0 && row->figure == FIGURE_CALLS)
+        snprintf(text, size, "<= %.1f", row->bound);
     else if (row->bound > 0)
         snprintf(text, size, "<= %.0f %s", row->bound,
                  row->figure == FIGURE_CPU ? "ms" : units[row->figure]);
@@ -74,12 +81,16 @@ static void table_row(const struct outcome *outcome, const struct row *row,
         snprintf(spread, sizeof(spread), "%.3f - %.3f", score->least,
                  score->most);
     }
-    printf("%-20s %2u %-7s %10s  %-9s %10s %7s %-15s %-10s %s\n",
+    printf("%-26s %2u %-7s %10s  %-9s %10s %7s %-15s %-10s %s\n",
            outcome->job->label, outcome->task.workers, units[row->figure], weft,
            alone ? "" : runner_name(score->rival), alone ? "" : other,
            alone ? "" : ratio, spread, bar, verdicts[score->verdict]);
+    if (score->rival_calls > 0)
+        printf("%-26s    ^ %s: %.2f system calls a request by its own count;"
+               " more than 2.05 is no rival\n",
+               "", runner_name(score->rival), score->rival_calls);
     if (score->why != NULL)
-        printf("%-20s    ^ %s: %s\n", "",
+        printf("%-26s    ^ %s: %s\n", "",
                score->verdict == VERDICT_FAILED ? "weft"
                                                 : runner_name(score->rival),
                score->why);

@@ -35,6 +35,9 @@ struct work {
     uint64_t ns;
     uint64_t cpu_ns;     /* user and system, of the whole process */
     uint64_t bytes_each; /* of one that is parked; 0: not asked */
+    uint64_t p50_ns;     /* how late they woke; 0: not asked */
+    uint64_t p99_ns;
+    uint64_t worst_ns;
     char why[200];
 
     /* Since work_begin(). */
@@ -59,6 +62,7 @@ extern const struct bench_case case_fib, case_skynet;
 extern const struct bench_case case_chan_rt, case_chan_buf;
 extern const struct bench_case case_mutex;
 extern const struct bench_case case_parked, case_idle;
+extern const struct bench_case case_sleepers, case_asleep, case_asleep_fds;
 extern const struct bench_case case_checkpoint, case_ready_compute;
 
 /* The stretch between the two is what counts; set-up stays outside. */
