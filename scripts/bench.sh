@@ -12,7 +12,7 @@ if [ "${1:-}" = --peers ]; then
     peers=1
     shift
 fi
-scripts/install-deps.sh build
+scripts/install-deps.sh build bench
 one_at_a_time
 build_release
 rivals=()

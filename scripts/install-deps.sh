@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run it to install what weft needs on a fresh Debian 12; run.sh, bench.sh and
-# test.sh do so themselves. Usage: install-deps.sh [build|run|test|fresh]...
+# test.sh do so themselves. Usage: install-deps.sh [build|run|bench|test|fresh]...
 #
 # As root or with a sudo that does not ask. Packages that are there already are
 # left alone, and apt is not started (nor the network used) if all are.
@@ -24,10 +24,12 @@ build_packages=(
 # also asks the HTTP servers, as do curl, wrk and ab (of apache2-utils).
 test_packages=(
     check g++ clang libclang-rt-14-dev llvm valgrind patch spin python3
-    curl wrk apache2-utils
+    curl wrk apache2-utils strace
 )
 # To run the server under load.
 run_packages=(wrk)
+# To measure it: the same, and who counts system calls.
+bench_packages=(wrk strace)
 # For test.sh --fresh.
 fresh_packages=(debootstrap)
 
@@ -37,8 +39,9 @@ for group in "${@:-build}"; do
     build) wanted+=("${build_packages[@]}") ;;
     test) wanted+=("${build_packages[@]}" "${test_packages[@]}") ;;
     run) wanted+=("${run_packages[@]}") ;;
+    bench) wanted+=("${bench_packages[@]}") ;;
     fresh) wanted+=("${fresh_packages[@]}") ;;
-    *) die "unknown group '$group': build, run, test or fresh" ;;
+    *) die "unknown group '$group': build, run, bench, test or fresh" ;;
     esac
 done
 
