@@ -181,6 +181,7 @@ static void *lock_without_memory(void *arg)
 {
     weft__sim_fault(WEFT__FAULT_MAP, 0, -ENOMEM);
     ck_code(weft_mutex_lock_try(&mutex), -ENOMEM);
+    ck_code(weft_mutex_lock_until(&mutex, WEFT_NOW), -ENOMEM);
     ck_code(weft_mutex_lock(&mutex), -EPERM);
     ck_code(weft_mutex_unlock(&mutex), -EPERM);
     weft__sim_fault(WEFT__FAULT_MAP, 0, 0);

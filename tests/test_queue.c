@@ -482,6 +482,7 @@ WEFT_TEST(a_queue_that_cannot_grow_says_so_and_keeps_all)
     if (status == -ENOMEM)
         ck_code(weft_queue_put(q, value), -ENOMEM);
     ck_code(weft_queue_put_try(q, value), -ENOMEM);
+    ck_code(weft_queue_put_until(q, value, WEFT_FOREVER), -ENOMEM);
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &all), 0);
     ck_assert_uint_eq(weft_queue_len(q), n);
     for (unsigned i = 0; i < n; i++) {
