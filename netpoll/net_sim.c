@@ -510,6 +510,8 @@ void weft__net_enter(struct weft__net_call *call, const char *what)
     do {
         weft__os_point(what);
     } while (weft__net_draw(8) == 1);
+    /* The kernel's own locks let the store buffer drain. */
+    weft__fence(SEQ_CST);
     call->now = weft__os_now();
     call->rings = 0;
     pthread_mutex_lock(&net_lock);

@@ -194,6 +194,8 @@ bool weft__net_forget(struct weft__poller *p);
 int weft__net_close(int fd);
 /* No more than so many numbers are given; 0: no limit. */
 void weft__net_limit(unsigned files);
+/* No events out of nowhere. */
+void weft__net_calm(bool on);
 /* Room in the buffers of what is made from now on. */
 void weft__net_room(size_t bytes);
 /* The connection breaks: its end here gets this error. With 0 an error event

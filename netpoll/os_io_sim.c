@@ -293,6 +293,11 @@ static int connect_now(struct weft__net_call *call, struct weft__net_file *f,
         return -EALREADY;
     if (f->kind != WEFT__NET_SOCKET)
         return f->kind == WEFT__NET_STREAM ? -EISCONN : -EINVAL;
+    if (f->error != 0) {
+        status = f->error; /* of the attempt before */
+        f->error = 0;
+        return status;
+    }
     status = name_it(f, sa, len);
     if (status != 0)
         return status;
