@@ -54,7 +54,13 @@ static int event_in(struct weft__desc *d, enum weft__dir dir, uint32_t set,
 {
     struct weft__fiber *fiber;
     int woken = 0;
+    /* acquire: as below. Nothing new and nobody there, as for most sockets'
+     * room to write: whoever clears READY from here on tries after that. */
+    uint32_t flags = weft__load(&d->flags, ACQUIRE);
 
+    if (flags & WEFT__FD_READY(dir) && !(flags & WEFT__FD_WAITERS(dir)) &&
+        !(set & ~flags))
+        return 0;
     if (!(weft__fetch_or(&d->flags, set | WEFT__FD_READY(dir), ACQ_REL) &
           WEFT__FD_WAITERS(dir)))
         return 0;

@@ -163,7 +163,7 @@ int weft__io_check_iov(const struct iovec *iov, int n)
 
 /* --- By kind ------------------------------------------------------------------ */
 
-static ssize_t try_recv(struct weft__io *io)
+static ssize_t try_recv_plain(struct weft__io *io)
 {
     return weft__fd_recv(io->fd, io->buf, io->n, 0);
 }
@@ -188,7 +188,7 @@ static ssize_t try_readv(struct weft__io *io)
     return weft__fd_rw(io->fd, false, io->iov, io->iov_n);
 }
 
-static ssize_t try_send(struct weft__io *io)
+static ssize_t try_send_plain(struct weft__io *io)
 {
     return weft__fd_send(io->fd, io->buf, io->n, 0);
 }
@@ -236,7 +236,7 @@ static ssize_t read_any(struct weft__io *io)
     switch (kind) {
     case WEFT__KIND_STREAM:
     case WEFT__KIND_SOCKET:
-        return weft__io_in(io, io->iov ? try_recv_iov : try_recv);
+        return weft__io_in(io, io->iov ? try_recv_iov : try_recv_plain);
     case WEFT__KIND_POLLED:
         return weft__io_in(io, io->iov ? try_readv : try_read);
     case WEFT__KIND_BLOCKING:
@@ -259,7 +259,7 @@ static ssize_t write_any(struct weft__io *io)
     switch (kind) {
     case WEFT__KIND_STREAM:
     case WEFT__KIND_SOCKET:
-        return weft__io_out(io, io->iov ? try_send_iov : try_send);
+        return weft__io_out(io, io->iov ? try_send_iov : try_send_plain);
     case WEFT__KIND_POLLED:
         /* Workers block SIGPIPE; another thread may not. */
         if (!io->self)
