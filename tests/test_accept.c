@@ -205,7 +205,7 @@ END_TEST
 
 static void accept_elsewhere(void *arg)
 {
-    ck_code(weft_accept(*(int *)arg, NULL, NULL), -EMFILE);
+    ck_code(weft_accept_until(*(int *)arg, NULL, NULL, WEFT_FOREVER), -EMFILE);
 }
 
 WEFT_TEST(no_descriptor_on_a_thread)
@@ -277,28 +277,29 @@ WEFT_TEST(nonsense_is_refused)
     int listener = net_listen(4, &where), client, fds[2];
     struct sockaddr *any = (struct sockaddr *)&sa;
 
-    ck_code(weft_accept(listener, any, NULL), -EINVAL);
-    ck_code(weft_accept(listener, any, &negative), -EINVAL);
+    ck_code(weft_accept_until(listener, any, NULL, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_accept_until(listener, any, &negative, WEFT_FOREVER), -EINVAL);
     ck_code(weft_accept_until(listener, NULL, NULL, WEFT_NOW), -EAGAIN);
     ck_code(weft_accept_until(listener, NULL, NULL, weft_after(WEFT_MS(2))),
             -ETIMEDOUT);
     client = net_connect(&where);
-    ck_code(weft_accept(listener, (struct sockaddr *)(uintptr_t)8, &len),
+    ck_code(weft_accept_until(listener, (struct sockaddr *)(uintptr_t)8, &len,
+                                WEFT_FOREVER),
             -EFAULT);
     ck_code(weft_close(client), 0);
-    ck_code(weft_accept(-1, NULL, NULL), -EBADF);
-    ck_code(weft_accept(9999, NULL, NULL), -EBADF);
+    ck_code(weft_accept_until(-1, NULL, NULL, WEFT_FOREVER), -EBADF);
+    ck_code(weft_accept_until(9999, NULL, NULL, WEFT_FOREVER), -EBADF);
     net_pair(NET_TCP, fds);
-    ck_code(weft_accept(fds[0], NULL, NULL), -EINVAL);
+    ck_code(weft_accept_until(fds[0], NULL, NULL, WEFT_FOREVER), -EINVAL);
     net_close(fds);
     net_pair(NET_PIPE, fds);
-    ck_code(weft_accept(fds[0], NULL, NULL), -ENOTSOCK);
+    ck_code(weft_accept_until(fds[0], NULL, NULL, WEFT_FOREVER), -ENOTSOCK);
     net_close(fds);
     fds[0] = net_udp(&where);
-    ck_code(weft_accept(fds[0], NULL, NULL), -EOPNOTSUPP);
+    ck_code(weft_accept_until(fds[0], NULL, NULL, WEFT_FOREVER), -EOPNOTSUPP);
     ck_code(weft_close(fds[0]), 0);
     ck_code(weft_cancel(weft_self()), 0);
-    ck_code(weft_accept(listener, NULL, NULL), -ECANCELED);
+    ck_code(weft_accept_until(listener, NULL, NULL, WEFT_FOREVER), -ECANCELED);
     weft_cancel_clear();
     /* Somebody shuts the listener under an acceptor. */
     {

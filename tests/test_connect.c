@@ -65,7 +65,7 @@ static void connect_elsewhere(void *arg)
     struct full *full = arg;
     int fd = weft_socket(AF_INET, SOCK_STREAM, 0);
 
-    ck_code(weft_connect(fd, ANY(full->where)), -EPERM);
+    ck_code(weft_connect_until(fd, ANY(full->where), WEFT_FOREVER), -EPERM);
     close_at(fd);
 }
 
@@ -75,6 +75,7 @@ WEFT_TEST(an_attempt_under_way)
 {
     struct full full;
     struct connector c = { 0 };
+    char port[8];
     weft_fiber_t f;
     int fd;
 
@@ -95,6 +96,11 @@ WEFT_TEST(an_attempt_under_way)
     join(f);
     ck_code(c.answer, -EBADF);
     on_thread(connect_elsewhere, &full);
+    snprintf(port, sizeof(port), "%d", ntohs(full.where.sin_port));
+    ck_code(weft_tcp_connect_until("127.0.0.1", port, WEFT_NOW), -EAGAIN);
+    ck_code(weft_tcp_connect_until("127.0.0.1", port,
+                                   weft_after(WEFT_MS(5))),
+            -ETIMEDOUT);
 
     /* There is room: the kernel sends again after a second. */
     fd = weft_accept(full.listener, NULL, NULL);
@@ -114,7 +120,7 @@ WEFT_TEST(connected_is_connected)
     struct sockaddr_in where, other;
     int listener = net_listen(4, &where), fd = net_connect(&where);
 
-    ck_code(weft_connect(fd, ANY(where)), -EISCONN);
+    ck_code(weft_connect_until(fd, ANY(where), WEFT_FOREVER), -EISCONN);
     close_at(fd);
     close_at(listener);
 
@@ -135,7 +141,7 @@ WEFT_TEST(refused_and_tried_again)
     int fd = weft_socket(AF_INET, SOCK_STREAM, 0);
 
     for (int i = 0; i < 5; i++)
-        ck_code(weft_connect(fd, ANY(nobody)), -ECONNREFUSED);
+        ck_code(weft_connect_until(fd, ANY(nobody), WEFT_FOREVER), -ECONNREFUSED);
     ck_code(weft_connect(fd, ANY(where)), 0);
     ck_assert_int_eq(weft_write(fd, "x", 1), 1);
     close_at(fd);
@@ -150,29 +156,34 @@ WEFT_TEST(nonsense_is_refused)
     struct sockaddr_un path = { .sun_family = AF_UNIX };
     int fds[2], fd = weft_socket(AF_INET, SOCK_STREAM, 0);
 
-    ck_code(weft_connect(fd, NULL, 0), -EINVAL);
-    ck_code(weft_connect(fd, (struct sockaddr *)&nobody, 3), -EINVAL);
-    ck_code(weft_connect(fd, (struct sockaddr *)(uintptr_t)8, 16), -EFAULT);
-    ck_code(weft_connect(fd, ANY(six)), -EAFNOSUPPORT);
+    ck_code(weft_connect_until(fd, NULL, 0, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_connect_until(fd, (struct sockaddr *)&nobody, 3, WEFT_FOREVER),
+            -EINVAL);
+    ck_code(weft_connect_until(fd, (struct sockaddr *)(uintptr_t)8, 16,
+                                WEFT_FOREVER),
+            -EFAULT);
+    ck_code(weft_connect_until(fd, ANY(six), WEFT_FOREVER), -EAFNOSUPPORT);
     odd.sin_addr.s_addr = htonl(INADDR_BROADCAST);
-    ck_code(weft_connect(fd, ANY(odd)), -ENETUNREACH);
-    ck_code(weft_connect(-1, ANY(nobody)), -EBADF);
-    ck_code(weft_connect(9999, ANY(nobody)), -EBADF);
+    ck_code(weft_connect_until(fd, ANY(odd), WEFT_FOREVER), -ENETUNREACH);
+    ck_code(weft_connect_until(-1, ANY(nobody), WEFT_FOREVER), -EBADF);
+    ck_code(weft_connect_until(9999, ANY(nobody), WEFT_FOREVER), -EBADF);
     ck_code(weft_cancel(weft_self()), 0);
-    ck_code(weft_connect(fd, ANY(nobody)), -ECANCELED);
+    ck_code(weft_connect_until(fd, ANY(nobody), WEFT_FOREVER), -ECANCELED);
     weft_cancel_clear();
     close_at(fd);
     net_pair(NET_PIPE, fds);
-    ck_code(weft_connect(fds[0], ANY(nobody)), -ENOTSOCK);
+    ck_code(weft_connect_until(fds[0], ANY(nobody), WEFT_FOREVER), -ENOTSOCK);
     net_close(fds);
 
     fd = weft_socket(AF_UNIX, SOCK_STREAM, 0);
     strcpy(path.sun_path, "/nowhere/at/all");
-    ck_code(weft_connect(fd, ANY(path)), -ENOENT);
+    ck_code(weft_connect_until(fd, ANY(path), WEFT_FOREVER), -ENOENT);
+    strcpy(path.sun_path, "/dev/null/at/all");
+    ck_code(weft_connect_until(fd, ANY(path), WEFT_FOREVER), -ENOTDIR);
     close_at(fd);
     fd = net_udp(&nobody);
     odd.sin_port = htons(9);
-    ck_code(weft_connect(fd, ANY(odd)), -EACCES); /* broadcast */
+    ck_code(weft_connect_until(fd, ANY(odd), WEFT_FOREVER), -EACCES); /* broadcast */
     close_at(fd);
 }
 END_TEST
@@ -212,7 +223,7 @@ static void *unix_connect(void *arg)
 
 static void unix_elsewhere(void *path)
 {
-    ck_code(weft_unix_connect(path), -EPERM);
+    ck_code(weft_unix_connect_until(path, WEFT_FOREVER), -EPERM);
 }
 
 /* The queue of a Unix listener is full: who connects waits until one is
@@ -255,7 +266,7 @@ WEFT_TEST(unix_listener_that_is_full)
     while (n > 0)
         close_at(waiting[--n]);
     close_at(listener);
-    ck_code(weft_unix_connect(p.path), -ECONNREFUSED);
+    ck_code(weft_unix_connect_until(p.path, WEFT_FOREVER), -ECONNREFUSED);
     place_remove(&p);
 }
 END_TEST
@@ -302,15 +313,16 @@ WEFT_TEST(unix_paths)
     path[0] = '/';
     path[108] = '\0';
     ck_code(weft_unix_listen(path, NULL), -ENAMETOOLONG);
-    ck_code(weft_unix_connect(path), -ENAMETOOLONG);
+    ck_code(weft_unix_connect_until(path, WEFT_FOREVER), -ENAMETOOLONG);
     ck_code(weft_unix_listen(NULL, NULL), -EINVAL);
     ck_code(weft_unix_listen("", NULL), -EINVAL);
-    ck_code(weft_unix_connect(NULL), -EINVAL);
-    ck_code(weft_unix_connect(""), -EINVAL);
+    ck_code(weft_unix_connect_until(NULL, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_unix_connect_until("", WEFT_FOREVER), -EINVAL);
     ck_code(weft_unix_listen("/nowhere/at/all", NULL), -ENOENT);
     ck_code(weft_unix_listen("/dev/null/at/all", NULL), -ENOTDIR);
-    ck_code(weft_unix_connect("/nowhere/at/all"), -ENOENT);
-    ck_code(weft_unix_connect("/dev/null/at/all"), -ENOTDIR);
+    ck_code(weft_unix_connect_until("/nowhere/at/all", WEFT_FOREVER), -ENOENT);
+    ck_code(weft_unix_connect_until("/dev/null/at/all", WEFT_FOREVER),
+            -ENOTDIR);
 
     place_make(&p);
     opt.size = 3;
@@ -322,7 +334,7 @@ WEFT_TEST(unix_paths)
     ck_assert_int_ge(fd, 0);
     close_at(fd);
     ck_code(weft_cancel(weft_self()), 0);
-    ck_code(weft_unix_connect(p.path), -ECANCELED);
+    ck_code(weft_unix_connect_until(p.path, WEFT_FOREVER), -ECANCELED);
     weft_cancel_clear();
     close_at(listener);
     place_remove(&p);

@@ -209,14 +209,16 @@ WEFT_TEST(only_sockets_are_switched)
     int fds[2], fd;
 
     ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
-    ck_code(weft_accept(fds[0], NULL, NULL), -ENOTSOCK);
-    ck_code(weft_connect(fds[0], (struct sockaddr *)&nobody, sizeof(nobody)),
+    ck_code(weft_accept_until(fds[0], NULL, NULL, WEFT_FOREVER), -ENOTSOCK);
+    ck_code(weft_connect_until(fds[0], (struct sockaddr *)&nobody, sizeof(nobody),
+                                WEFT_FOREVER),
             -ENOTSOCK);
     ck_assert(is_blocking(fds[0]));
     net_close(fds);
 
     fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_code(weft_connect(fd, (struct sockaddr *)&nobody, sizeof(nobody)),
+    ck_code(weft_connect_until(fd, (struct sockaddr *)&nobody, sizeof(nobody),
+                                WEFT_FOREVER),
             -ECONNREFUSED);
     ck_assert(!is_blocking(fd));
     ck_code(weft_close(fd), 0);
@@ -261,14 +263,14 @@ static void calls_elsewhere(void *kind)
     net_pair(*(enum net_kind *)kind, fds);
     ck_code(weft_read(fds[0], &c, 1), -EPERM);
     ck_code(weft_read_until(fds[0], &c, 1, WEFT_NOW), -EAGAIN);
-    ck_code(weft_fd_wait(fds[0], POLLIN), -EPERM);
+    ck_code(weft_fd_wait_until(fds[0], POLLIN, WEFT_FOREVER), -EPERM);
     ck_assert_int_eq(weft_write(fds[1], "xy", 2), 2);
     one.fd = fds[0];
     ck_assert_int_eq(weft_poll(&one, 1), 1);
     ck_assert_int_eq(weft_fd_wait(fds[0], POLLIN), POLLIN);
     ck_assert_int_eq(weft_read(fds[0], &c, 1), 1);
     ck_assert_int_eq(weft_read(fds[0], &c, 1), 1);
-    ck_code(weft_poll(&one, 1), -EPERM);
+    ck_code(weft_poll_until(&one, 1, WEFT_FOREVER), -EPERM);
     net_fill(fds[1]);
     ck_code(weft_write(fds[1], &c, 1), -EPERM);
     ck_code(weft_close(fds[0]), 0);
@@ -276,7 +278,7 @@ static void calls_elsewhere(void *kind)
     ck_code(weft_close(fds[1]), 0);
 
     listener = net_listen(4, &where);
-    ck_code(weft_accept(listener, NULL, NULL), -EPERM);
+    ck_code(weft_accept_until(listener, NULL, NULL, WEFT_FOREVER), -EPERM);
     fd = weft_socket(AF_INET, SOCK_STREAM, 0);
     ck_code(weft_connect(fd, (struct sockaddr *)&where, sizeof(where)), 0);
     ck_code(weft_close(fd), 0);

@@ -154,8 +154,8 @@ START_TEST(calls_without_a_run)
     net_pair(NET_UNIX, fds);
     one.fd = fds[0];
     ck_code(weft_read(fds[0], &c, 1), -EPERM);
-    ck_code(weft_poll(&one, 1), -EPERM);
-    ck_code(weft_fd_wait(fds[0], POLLIN), -EPERM);
+    ck_code(weft_poll_until(&one, 1, WEFT_FOREVER), -EPERM);
+    ck_code(weft_fd_wait_until(fds[0], POLLIN, WEFT_FOREVER), -EPERM);
     ck_assert_int_eq(weft_write(fds[1], "x", 1), 1);
     ck_assert_int_eq(weft_poll(&one, 1), 1);
     ck_assert_int_eq(weft_read(fds[0], &c, 1), 1);
@@ -163,7 +163,7 @@ START_TEST(calls_without_a_run)
     ck_code(weft_write(fds[1], &c, 1), -EPERM);
     net_close(fds);
     listener = net_listen(1, &where);
-    ck_code(weft_accept(listener, NULL, NULL), -EPERM);
+    ck_code(weft_accept_until(listener, NULL, NULL, WEFT_FOREVER), -EPERM);
     ck_code(weft_close(listener), 0);
 }
 END_TEST

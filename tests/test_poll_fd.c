@@ -109,8 +109,8 @@ WEFT_TEST(closed_descriptors_are_told)
     fds[1].fd = INT32_MAX;
     ck_assert_int_eq(weft_poll(fds, 2), 1);
     ck_assert_int_eq(fds[1].revents, POLLNVAL);
-    ck_code(weft_fd_wait(b[0], POLLIN), -EBADF);
-    ck_code(weft_fd_wait(-1, POLLIN), -EBADF);
+    ck_code(weft_fd_wait_until(b[0], POLLIN, WEFT_FOREVER), -EBADF);
+    ck_code(weft_fd_wait_until(-1, POLLIN, WEFT_FOREVER), -EBADF);
     ck_code(weft_close(b[1]), 0);
     net_close(a);
 }
@@ -135,8 +135,8 @@ WEFT_TEST(nothing_to_poll_sleeps)
     ck_code(p.answer, -ECANCELED);
     f = weft_self();
     ck_code(weft_cancel(f), 0);
-    ck_code(weft_poll(NULL, 0), -ECANCELED);
-    ck_code(weft_fd_wait(0, POLLIN), -ECANCELED);
+    ck_code(weft_poll_until(NULL, 0, WEFT_FOREVER), -ECANCELED);
+    ck_code(weft_fd_wait_until(0, POLLIN, WEFT_FOREVER), -ECANCELED);
     ck_code(weft_poll_until(NULL, 0, WEFT_NOW), -EAGAIN);
     weft_cancel_clear();
 }
@@ -148,9 +148,10 @@ WEFT_TEST(nonsense_is_refused)
     struct rlimit limit;
     int fds[2];
 
-    ck_code(weft_poll(NULL, 1), -EINVAL);
-    ck_code(weft_poll(many, 65537), -EINVAL);
-    ck_code(weft_poll((struct pollfd *)(uintptr_t)8, 1), -EFAULT);
+    ck_code(weft_poll_until(NULL, 1, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_poll_until(many, 65537, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_poll_until((struct pollfd *)(uintptr_t)8, 1, WEFT_FOREVER),
+            -EFAULT);
     net_pair(NET_UNIX, fds);
     for (int i = 0; i < 65537; i++)
         many[i].fd = -1;
@@ -160,10 +161,11 @@ WEFT_TEST(nonsense_is_refused)
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
     limit.rlim_cur = 900;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    ck_code(weft_poll(many, 1000), -EINVAL);
-    ck_code(weft_fd_wait(fds[0], 0), -EINVAL);
-    ck_code(weft_fd_wait(fds[0], POLLERR), -EINVAL);
-    ck_code(weft_fd_wait(fds[0], POLLIN | POLLNVAL), -EINVAL);
+    ck_code(weft_poll_until(many, 1000, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_fd_wait_until(fds[0], 0, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_fd_wait_until(fds[0], POLLERR, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_fd_wait_until(fds[0], POLLIN | POLLNVAL, WEFT_FOREVER),
+            -EINVAL);
     net_close(fds);
 }
 END_TEST

@@ -398,7 +398,7 @@ END_TEST
 static void connect_elsewhere(void *arg)
 {
     (void)arg;
-    ck_code(weft_tcp_connect("127.0.0.1", "9"), -EPERM);
+    ck_code(weft_tcp_connect_until("127.0.0.1", "9", WEFT_FOREVER), -EPERM);
 }
 
 WEFT_TEST(connecting_by_name)
@@ -412,12 +412,15 @@ WEFT_TEST(connecting_by_name)
     fd = weft_tcp_connect("127.0.0.1", port);
     ck_assert_int_ge(fd, 0);
     close_at(fd);
-    ck_code(weft_tcp_connect("127.0.0.1", dead), -ECONNREFUSED);
-    ck_code(weft_tcp_connect(NULL, port), -EINVAL);
-    ck_code(weft_tcp_connect("127.0.0.1", NULL), -EINVAL);
-    ck_code(weft_tcp_connect("255.255.255.255", port), -ENETUNREACH);
+    ck_code(weft_tcp_connect_until("127.0.0.1", dead, WEFT_FOREVER),
+            -ECONNREFUSED);
+    ck_code(weft_tcp_connect_until(NULL, port, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_tcp_connect_until("127.0.0.1", NULL, WEFT_FOREVER), -EINVAL);
+    ck_code(weft_tcp_connect_until("255.255.255.255", port, WEFT_FOREVER),
+            -ENETUNREACH);
     ck_code(weft_cancel(weft_self()), 0);
-    ck_code(weft_tcp_connect("127.0.0.1", port), -ECANCELED);
+    ck_code(weft_tcp_connect_until("127.0.0.1", port, WEFT_FOREVER),
+            -ECANCELED);
     weft_cancel_clear();
     on_thread(connect_elsewhere, NULL);
     close_at(listener);

@@ -174,13 +174,14 @@ WEFT_API int weft_write_full(int fd, const void *buf, size_t n, size_t *done);
 
 /*
  * Receive up to n bytes from a socket, as recv(2); `flags` are its MSG_*.
- * With MSG_DONTWAIT it never waits.
+ * With MSG_DONTWAIT, MSG_OOB and MSG_ERRQUEUE it never waits; MSG_WAITALL does
+ * not make it wait for more than there is (weft_read_full() does).
  *
  * Blocks:   as weft_read_until().
  * Returns:  as weft_read_until() (not -EISDIR, not -EIO), and
  *           -ENOTSOCK    not a socket
  *           -EOPNOTSUPP  a flag it does not know
- *           -EAGAIN      also with MSG_DONTWAIT: nothing is there
+ *           -EAGAIN      also with those flags: nothing is there
  * Memory:   `buf` stays the caller's.
  */
 WEFT_API WEFT_MUST_CHECK ssize_t weft_recv_until(int fd, void *buf, size_t n,
@@ -248,6 +249,7 @@ WEFT_API ssize_t weft_send(int fd, const void *buf, size_t n, int flags);
  *           -EINVAL        the address has no sense
  *           -EAFNOSUPPORT  nor its family on this socket
  *           -ENETUNREACH   there is no way there
+ *           -EACCES        a broadcast address, and no SO_BROADCAST
  *           -EISCONN       the socket is connected to another
  * Memory:   all stays the caller's.
  */
@@ -293,8 +295,9 @@ WEFT_API ssize_t weft_sendmsg(int fd, const struct msghdr *msg, int flags);
  *           -ETIMEDOUT   the deadline passed first; none was accepted
  *           -ECANCELED   the fiber was cancelled first
  *           -EAGAIN      `deadline` is WEFT_NOW and none is there
- *           -EMFILE      it would have to wait for a descriptor, and the
- *                        deadline is WEFT_NOW or the caller cannot park
+ *           -EMFILE, -ENFILE, -ENOBUFS   it would have to wait for a
+ *                        descriptor (or memory), and the deadline is WEFT_NOW
+ *                        or the caller cannot park
  *           -EPERM       it would have to wait, and the caller cannot park
  *           -ENOMEM      no memory to watch the descriptor
  * Memory:   sa and len stay the caller's; both may be NULL.
@@ -318,6 +321,7 @@ WEFT_API int weft_accept(int fd, struct sockaddr *sa, socklen_t *len);
  * Returns:  0
  *           -EBADF         no such descriptor, or it was closed meanwhile
  *           -EINVAL        sa is NULL, or the address has no sense
+ *           -EFAULT        sa is no memory of the caller's
  *           -ENOTSOCK      not a socket
  *           -EAFNOSUPPORT  the family is not the socket's
  *           -ECONNREFUSED  nobody listens there
@@ -325,6 +329,7 @@ WEFT_API int weft_accept(int fd, struct sockaddr *sa, socklen_t *len);
  *           -ENETUNREACH   there is no way there
  *           -EHOSTUNREACH  nor to that host, or the kernel gave it up
  *           -ENOENT        there is no such path (a Unix socket)
+ *           -ENOTDIR        nor such a folder
  *           -EACCES        not allowed to go there
  *           -EISCONN       it is connected already
  *           -EADDRNOTAVAIL no local port is left
@@ -353,12 +358,15 @@ WEFT_API int weft_connect(int fd, const struct sockaddr *sa, socklen_t len);
  *           wait.
  * Returns:  how many have something in `revents`; one that is not open has
  *           POLLNVAL, one that is closed meanwhile ends the call with it
- *           -EINVAL     fds is NULL with n above 0, or n is above 65536
+ *           -EINVAL     fds is NULL with n above 0, or n is above 65536, or
+ *                       above what the process may have open
+ *           -EFAULT     fds is no memory of the caller's
  *           -ETIMEDOUT  the deadline passed first; revents are all 0
  *           -ECANCELED  the fiber was cancelled first
  *           -EAGAIN     `deadline` is WEFT_NOW and none is ready
  *           -EPERM      it would have to wait, and the caller cannot park
  *           -ENOMEM     no memory to watch them
+ *           -EMFILE, -ENFILE   no descriptor to watch one in blocking mode
  * Memory:   fds stays the caller's.
  */
 WEFT_API WEFT_MUST_CHECK int weft_poll_until(struct pollfd *fds, nfds_t n,
@@ -379,6 +387,7 @@ WEFT_API int weft_poll(struct pollfd *fds, nfds_t n);
  *           -EAGAIN     `deadline` is WEFT_NOW and it is not ready
  *           -EPERM      it would have to wait, and the caller cannot park
  *           -ENOMEM     no memory to watch it
+ *           -EMFILE, -ENFILE   no descriptor to watch one in blocking mode
  */
 WEFT_API WEFT_MUST_CHECK int weft_fd_wait_until(int fd, int events,
                                                 weft_time_t deadline);
@@ -394,9 +403,9 @@ WEFT_API int weft_fd_wait(int fd, int events);
  * Returns:  the descriptor
  *           -EAFNOSUPPORT     no such family
  *           -EINVAL           no such type
+ *           -ESOCKTNOSUPPORT  nor in this family
  *           -EPROTONOSUPPORT  no such protocol
- *           -EACCES           not allowed to (raw sockets)
- *           -EPERM            likewise
+ *           -EPERM            not allowed to (raw sockets)
  *           -EMFILE, -ENFILE  no descriptor is left
  *           -ENOMEM, -ENOBUFS no memory
  */
@@ -406,7 +415,7 @@ WEFT_API int weft_socket(int domain, int type, int protocol);
  * Two connected sockets, as socketpair(2), close-on-exec and non-blocking.
  *
  * Blocks:   never. From anywhere.
- * Returns:  0, or as weft_socket() (not -EACCES, not -EPERM), and
+ * Returns:  0, or as weft_socket() (not -EPERM), and
  *           -EINVAL      fds is NULL
  *           -EOPNOTSUPP  a family without pairs
  */

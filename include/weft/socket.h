@@ -96,9 +96,7 @@ WEFT_API int weft_tcp_connect(const char *host, const char *service);
  *
  * Blocks:   never. From anywhere.
  * Returns:  the descriptor
- *           -EINVAL           path is NULL or empty, or opt as in
- *                             weft_tcp_listen() (not -EADDRNOTAVAIL, not
- *                             -EPERM, not -ECANCELED)
+ *           -EINVAL           path is NULL or empty, or opt has no sense
  *           -ENAMETOOLONG     longer than 107 bytes
  *           -EADDRINUSE       there is something at `path`
  *           -ENOENT, -ENOTDIR its folder is not there
@@ -118,7 +116,7 @@ WEFT_API int weft_unix_listen(const char *path, const weft_listen_t *opt);
  * Returns:  the descriptor
  *           -EINVAL           path is NULL or empty
  *           -ENAMETOOLONG     longer than 107 bytes
- *           -ENOENT           there is nothing at `path`
+ *           -ENOENT, -ENOTDIR there is nothing at `path`
  *           -EACCES           not allowed to go there
  *           -ECONNREFUSED     nobody listens there
  *           -EMFILE, -ENFILE  no descriptor is left
