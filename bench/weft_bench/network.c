@@ -373,11 +373,12 @@ static struct sample wrk_run(const struct network_options *options,
                              const struct task *task)
 {
     unsigned seconds = (unsigned)(task->ops / 1000);
-    struct sample sample = wrk_once(options, server, task, 1);
-    double before = server_cpu_ns(server);
+    struct sample sample;
+    double before;
 
-    if (sample.state != SAMPLE_OK)
-        return sample;
+    /* To warm up: nothing of it counts. */
+    wrk_once(options, server, task, 1);
+    before = server_cpu_ns(server);
     sample = wrk_once(options, server, task, seconds > 0 ? seconds : 1);
     if (sample.state != SAMPLE_OK)
         return sample;
