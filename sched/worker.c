@@ -116,8 +116,10 @@ static bool is_dead(uint32_t entry)
 
 /*
  * The ring is full. Dead hints are dropped first: a tree of joins leaves many
- * and needs no other room. What is alive goes to the injection queue, a batch
- * at a time, the oldest first.
+ * and needs no other room. Then those that have not started go to the
+ * injection queue, a batch at a time, the oldest first. Who has started stays,
+ * behind the others: it was made ready for a reason (a value, a deadline), and
+ * in the injection queue it would wait for all who were spawned before.
  *
  * noinline: the array would be part of every user's frame.
  */
@@ -125,21 +127,31 @@ __attribute__((noinline)) void weft__worker_overflow(struct weft__worker *w)
 {
     uint32_t entries[OVERFLOW_BATCH];
     uint32_t n = weft__runq_pop_n(&w->runq, entries, OVERFLOW_BATCH);
-    uint32_t alive = 0;
+    uint32_t fresh = 0, dead = 0;
 
     for (uint32_t i = 0; i < n; i++) {
-        if (is_dead(entries[i]))
+        if (is_dead(entries[i])) {
             drop(w, entries[i]);
-        else
-            entries[alive++] = entries[i];
+            dead++;
+        } else if (entries[i] & WEFT__ENTRY_HINT) {
+            entries[fresh++] = entries[i];
+        } else {
+            /* There is room: we have just taken it out. */
+            weft__runq_push(&w->runq, entries[i]);
+        }
     }
     weft__count(&w->counters.overflows, 1);
-    if (alive < n / 2) {
-        for (uint32_t i = 0; i < alive; i++)
+    if (dead > n / 2) {
+        for (uint32_t i = 0; i < fresh; i++)
             weft__runq_push(&w->runq, entries[i]);
         return;
     }
-    weft__inject_push(entries, alive);
+    /* Nothing but fibers that have started: so these. */
+    if (fresh + dead == 0)
+        fresh = weft__runq_pop_n(&w->runq, entries, OVERFLOW_BATCH);
+    if (fresh == 0)
+        return;
+    weft__inject_push(entries, fresh);
     /* seq_cst: as in weft__ready(). */
     weft__fence(SEQ_CST);
     weft__idle_wake_one();
