@@ -99,15 +99,23 @@ struct weft__fiber *weft__find_local(struct weft__worker *w)
     return f;
 }
 
-/* Our share of what was injected: one to run, the others into our ring. */
+/*
+ * Our share of what was injected: one to run, the others into our ring. Only
+ * one if the ring is half full already: it would overflow, and those who were
+ * made ready since would go to the end of a queue of a million new ones.
+ */
 static struct weft__fiber *take_injected(struct weft__worker *w)
 {
     uint32_t entries[INJECT_BATCH];
     uint32_t share = weft__inject_len() / weft__sched.count + 1;
-    uint32_t n = weft__inject_pop(entries, share < INJECT_BATCH
-                                               ? share
-                                               : (uint32_t)INJECT_BATCH);
     struct weft__fiber *f = NULL;
+    uint32_t n;
+
+    if (share > INJECT_BATCH)
+        share = INJECT_BATCH;
+    if (weft__runq_len(&w->runq) > w->runq.mask / 2)
+        share = 1;
+    n = weft__inject_pop(entries, share);
 
     for (uint32_t i = 0; i < n; i++) {
         if (!f)

@@ -34,7 +34,7 @@ enum {
     ROOT = 3,
     ARITY = 4,
     EXPIRE_BATCH = 30, /* taken out together, for one fence */
-    EXPIRE_ROUNDS = 2, /* about as many as are run until the next look */
+    EXPIRE_MOST = 60,  /* about as many as are run until the next look */
     RESERVE_MIN = 16   /* chunks mapped at once */
 };
 
@@ -312,14 +312,16 @@ __attribute__((noinline)) void weft__timer_put(struct weft__fiber *self,
 
 /* --- Expiry ------------------------------------------------------------------ */
 
-/* Take out up to a batch of those whose time has come. */
+/* Take out up to `most`, a batch at the utmost, of those whose time has come. */
 static unsigned take_due(struct weft__timer_heap *heap, int64_t now,
-                         struct weft__fiber *due[EXPIRE_BATCH])
+                         struct weft__fiber *due[EXPIRE_BATCH], unsigned most)
 {
     uint64_t gone = WEFT__TIMER_GONE | (uint64_t)(heap - weft__timer_heaps);
     unsigned n = 0;
 
-    while (n < EXPIRE_BATCH && heap->len > 0 && at(heap, ROOT)->when <= now) {
+    if (most > EXPIRE_BATCH)
+        most = EXPIRE_BATCH;
+    while (n < most && heap->len > 0 && at(heap, ROOT)->when <= now) {
         struct weft__fiber *f = weft__fiber_at(at(heap, ROOT)->fiber);
 
         __builtin_prefetch(f);
@@ -366,18 +368,22 @@ static void let_go(struct weft__worker *w, struct weft__fiber *won[],
         weft__idle_hint();
 }
 
-bool weft__timer_expire(struct weft__worker *w, struct weft__timer_heap *heap,
+void weft__timer_expire(struct weft__worker *w, struct weft__timer_heap *heap,
                         int64_t now)
 {
     struct weft__fiber *due[EXPIRE_BATCH];
-    unsigned n = EXPIRE_BATCH;
+    unsigned left = EXPIRE_MOST, n;
 
     weft__order_hide();
-    for (int i = 0; i < EXPIRE_ROUNDS && n == EXPIRE_BATCH; i++) {
+    /* A ring that is half full is not to overflow: what is due waits better in
+     * the heap, in order. But as many as left the ring may come. */
+    if (weft__runq_len(&w->runq) > w->runq.mask / 2)
+        left = w->budget;
+    do {
         unsigned won = 0;
 
         weft__lock_acquire(&heap->lock);
-        n = take_due(heap, now, due);
+        n = take_due(heap, now, due, left);
         /* seq_cst: our marks, then our looks: invariant 3. */
         if (n > 0)
             weft__fence(SEQ_CST);
@@ -388,9 +394,9 @@ bool weft__timer_expire(struct weft__worker *w, struct weft__timer_heap *heap,
         weft__count(&heap->expired, won);
         weft__lock_release(&heap->lock);
         let_go(w, due, won);
-    }
+        left -= n;
+    } while (n == EXPIRE_BATCH && left > 0);
     weft__order_show();
-    return n == EXPIRE_BATCH;
 }
 
 /* --- The end, and a look inside --------------------------------------------------- */

@@ -136,10 +136,10 @@ static inline void weft__timer_arm(struct weft__fiber *self, int64_t deadline)
 /*
  * Look at all whose time has come: end the waits whose deadline has passed.
  * Their fibers go to the back of the queue of the calling worker, on whose
- * base context this runs; the heap may be another's. At most a batch at once:
- * true when more may be due.
+ * base context this runs; the heap may be another's. So many at once as are
+ * run until the next look; more may be due.
  */
-bool weft__timer_expire(struct weft__worker *w, struct weft__timer_heap *heap,
+void weft__timer_expire(struct weft__worker *w, struct weft__timer_heap *heap,
                         int64_t now);
 
 /* The number of entries out of order, or whose place is not what their record
