@@ -182,16 +182,16 @@ stage_clang() {
 stage_asan() {
     flavour asan -DCMAKE_C_COMPILER=gcc -DWEFT_SANITIZE=address \
         -DWEFT_DEBUG=ON '-DWEFT_TEST_WORKERS=2;4' \
-        "${libraries_only[@]}" || return 1
+        -DWEFT_BUILD_BENCH=OFF || return 1
     made asan || return 1
-    run_tests build/test/asan -L 'unit|stress'
+    run_tests build/test/asan -L 'unit|stress|script'
 }
 
 stage_tsan() {
     flavour tsan -DCMAKE_C_COMPILER=clang -DWEFT_SANITIZE=thread \
-        '-DWEFT_TEST_WORKERS=2;4' "${libraries_only[@]}" || return 1
+        '-DWEFT_TEST_WORKERS=2;4' -DWEFT_BUILD_BENCH=OFF || return 1
     made tsan || return 1
-    run_tests build/test/tsan -L 'unit|stress'
+    run_tests build/test/tsan -L 'unit|stress|script'
 }
 
 # some_tests <name> <regex>: builds and runs only the tests of that name

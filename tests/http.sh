@@ -4,6 +4,7 @@
 # Usage: http.sh SOURCE_DIR BUILD_DIR
 #
 # Wants: httpd-weft httpd-pthread
+# Sanitized too: what clients may do to the server finds what they should not.
 set -euo pipefail
 source_dir=$(cd "$1" && pwd)
 build_dir=$(cd "$2" && pwd)
@@ -22,11 +23,13 @@ done
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 passed=0 failed=0 skipped=0
-for twin in weft pthread; do
-    echo "==> $twin"
+for server in weft:1 weft:4 pthread:; do
+    export WEFT_WORKERS=${server#*:}
+    [ -n "$WEFT_WORKERS" ] || unset WEFT_WORKERS
+    echo "==> ${server%:}"
     # One sum in the end, not one for each.
     python3 "$source_dir/tests/http_raw.py" \
-        "$build_dir/examples/http/httpd-$twin" | tee "$log" |
+        "$build_dir/examples/http/httpd-${server%:*}" | tee "$log" |
         sed '/^[0-9]* passed, /d' || true
     read -r p f s < <(sed -nE \
         's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' \

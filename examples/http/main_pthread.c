@@ -233,6 +233,7 @@ static void *signal_run(void *arg)
 
     signal_set(&set);
     sigwait(&set, &signal);
+    server_stop(server);
     pthread_mutex_lock(&count_lock);
     stop = true;
     pthread_cond_broadcast(&fewer);
@@ -270,7 +271,6 @@ int port_serve(struct server *server)
     signal_set(&set);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     sys_close(server->listen_fd);
-    server_stop(server);
     if (!count_is_down(sys_now() + server->options->grace)) {
         server_cut(server);
         count_is_down(0);
