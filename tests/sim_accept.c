@@ -12,7 +12,7 @@
 #include "netpoll/os.h"
 #include "sched/atomic.h"
 
-enum { RUNS = 300, PLANTED_RUNS = 3000, RING = 4, WORKERS = 3, CLIENTS = 3 };
+enum { RUNS = 300, RING = 4, WORKERS = 3, CLIENTS = 3 };
 
 enum { SCARCE = SIM_FIRST_FREE, CUT = 2 * SIM_FIRST_FREE };
 

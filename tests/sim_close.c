@@ -11,7 +11,7 @@
 
 #include "sched/atomic.h"
 
-enum { RUNS = 500, PLANTED_RUNS = 3000, RING = 4, WORKERS = 3 };
+enum { RUNS = 400, RING = 4, WORKERS = 3 };
 
 enum { REFUSED = SIM_FIRST_FREE, SERVED = 2 * SIM_FIRST_FREE };
 

@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "netpoll/desc.h"
+#include "netpoll/poller.h"
 #include "sched/atomic.h"
 
-enum { RUNS = 500, PLANTED_RUNS = 3000, RING = 4, WORKERS = 3 };
+enum { RUNS = 300, RING = 4, WORKERS = 3 };
 
 static struct {
     int fd[2];
@@ -127,6 +129,73 @@ START_TEST(a_stream_arrives_whole_and_in_order)
                              RUNS);
             ck_assert_uint_gt(m.times[2], RUNS / 20);
         }
+}
+END_TEST
+
+/* --- The edge between the read and the wait ---------------------------------------- */
+
+enum { EDGES = 6, LOOKS = 60 };
+
+static weft_sem_t read_one = WEFT_SEM_INIT(0);
+
+static void *read_each(void *arg)
+{
+    for (int i = 0; i < EDGES; i++) {
+        unsigned char c;
+
+        sim_expect(weft_read(s.fd[0], &c, 1) == 1);
+        sim_expect(weft_sem_release(&read_one, 1) == 0);
+    }
+    (void)weft__fetch_add(&s.ended, 1, RELAXED);
+    return arg;
+}
+
+/* As a worker does that serves another's loop: at any moment. */
+static void *serve_loops(void *arg)
+{
+    const struct weft__desc *d = weft__desc_look(s.fd[0]);
+
+    for (int i = 0; i < LOOKS && !weft__load(&s.ended, RELAXED); i++) {
+        struct weft__poller *home = weft__load(&d->home, ACQUIRE);
+
+        if (home)
+            (void)weft__poller_pass(home);
+        weft_yield();
+    }
+    return arg;
+}
+
+/* One edge for each byte, and no other: the next byte is sent when this one was
+ * read. */
+static int edges(void *arg)
+{
+    weft_sem_t none = WEFT_SEM_INIT(0);
+    weft_fiber_t f[2];
+
+    read_one = none;
+    fresh(*(int *)arg, 4, 0);
+    weft__net_calm(true);
+    f[0] = net_spawn(read_each, NULL);
+    f[1] = net_spawn(serve_loops, NULL);
+    for (int i = 0; i < EDGES; i++) {
+        sim_expect(weft_write(s.fd[1], "x", 1) == 1);
+        sim_expect(weft_sem_acquire(&read_one, 1) == 0);
+    }
+    net_join(f[0]);
+    net_join(f[1]);
+    close_both();
+    return sim_did();
+}
+
+START_TEST(an_edge_between_the_read_and_the_wait_is_not_lost)
+{
+    static int domain[] = { AF_INET, AF_UNIX };
+
+    for (unsigned workers = 1; workers <= WORKERS; workers++)
+        for (int i = 0; i < 2; i++)
+            ck_assert_int_eq(sim_runs(i ? "net/edge unix" : "net/edge tcp",
+                                      workers, RING, RUNS, edges, &domain[i],
+                                      NULL), RUNS);
 }
 END_TEST
 
@@ -498,6 +567,7 @@ int main(void)
     Suite *suite = suite_create("sim_net");
 
     add(suite, "stream", a_stream_arrives_whole_and_in_order);
+    add(suite, "edge", an_edge_between_the_read_and_the_wait_is_not_lost);
     add(suite, "readers", readers_of_one_descriptor_share_its_bytes);
     add(suite, "writers", writers_against_a_full_buffer_all_find_room);
     add(suite, "leaver", one_that_leaves_takes_nothing_from_those_who_stay);
