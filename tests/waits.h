@@ -472,7 +472,7 @@ static void make_lane_busy(struct spot *s)
     for (int i = 0; i < WAIT_LANES; i++)
         wait_spawn(s, i, block_at_gate);
     for (;;) {
-        weft__lane_stats(&stats);
+        weft__lane_stats(&weft__lanes[WEFT__LANE_USER], &stats);
         if (stats.running == WAIT_LANES)
             return;
         weft_yield();
