@@ -8,6 +8,9 @@
  *      no receiver waits.
  *   3. Once closed, nobody waits and nothing is added.
  *
+ * Only a select may wait at both ends, and not for itself: while it runs it
+ * stands on no list.
+ *
  * So a value goes straight from a sender to a waiting receiver's buffer, and
  * the place that a receiver frees is filled by the oldest waiting sender.
  *
@@ -21,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/chan.h"
 #include "runtime/slab.h"
 #include "sched/fatal.h"
 #include "sched/lock.h"
@@ -495,4 +499,54 @@ size_t weft_chan_len(weft_chan_t *ch)
 size_t weft_chan_cap(weft_chan_t *ch)
 {
     return ch ? ch->cap : 0;
+}
+
+/* --- For select --------------------------------------------------------------- */
+
+int weft__chan_check(weft_chan_t *ch, const void *value)
+{
+    return chan_check(ch, value, 1);
+}
+
+void weft__chan_lock(weft_chan_t *ch)
+{
+    weft__lock_acquire(&ch->lock);
+}
+
+void weft__chan_unlock(weft_chan_t *ch)
+{
+    weft__lock_release(&ch->lock);
+}
+
+bool weft__chan_ready(const weft_chan_t *ch, enum weft__chan_end end)
+{
+    if (ch->closed)
+        return true;
+    if (end == WEFT__CHAN_SEND)
+        return ch->receivers.first || ch->len < ch->cap;
+    return ch->senders.first || ch->len > 0;
+}
+
+int weft__chan_move(weft_chan_t *ch, enum weft__chan_end end, void *value,
+                    struct weft__fiber **woken)
+{
+    return end == WEFT__CHAN_SEND ? put_one(ch, value, woken)
+                                  : get_one(ch, value, woken);
+}
+
+static struct weft__waitlist *line_of(weft_chan_t *ch, enum weft__chan_end end)
+{
+    return end == WEFT__CHAN_SEND ? &ch->senders : &ch->receivers;
+}
+
+void weft__chan_enter(weft_chan_t *ch, enum weft__chan_end end,
+                      struct weft__waiter *waiter)
+{
+    weft__waitlist_push(line_of(ch, end), waiter);
+}
+
+void weft__chan_leave(weft_chan_t *ch, enum weft__chan_end end,
+                      struct weft__waiter *waiter)
+{
+    weft__waitlist_remove(line_of(ch, end), waiter);
 }

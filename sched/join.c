@@ -4,6 +4,10 @@
 
 #include "sched/park.h"
 
+/* Marks in joiner_gen, where a generation has no bits. */
+#define JOIN_ONE_OF ((uint64_t)1)
+#define JOIN_WON ((uint64_t)2)
+
 /* The record cache of the worker that the caller runs on, or NULL. */
 static struct weft__record_cache *records_here(void)
 {
@@ -46,6 +50,12 @@ struct weft__fiber *weft__join_end(struct weft__worker *w,
     joiner = weft__life_joiner(life);
     if (gen != 0 && weft__claim(joiner, gen, WEFT__CAUSE_OK))
         return joiner_next(w, joiner);
+    if (gen & JOIN_ONE_OF &&
+        weft__claim(joiner, gen & WEFT__WAKE_GEN_MASK, WEFT__CAUSE_OK)) {
+        /* relaxed: reaches it with what lets it go. */
+        weft__store(&f->joiner_gen, JOIN_WON, RELAXED);
+        return joiner_next(w, joiner);
+    }
     /* It was on its way in, or on its way out, and sees ENDED by itself. */
     if (weft__life_reap(f) && weft__life_consume(f))
         weft__record_give(&w->records, f);
@@ -242,5 +252,80 @@ int weft__detach(struct weft__fiber *child, uint64_t life)
         if (weft__cas(&child->life, &life, life | WEFT__LIFE_DETACHED,
                       ACQ_REL, ACQUIRE))
             return 0;
+    }
+}
+
+/* --- As one of several ------------------------------------------------------- */
+
+int weft__join_look(uint64_t life)
+{
+    return join_look(life, weft__life_version(life));
+}
+
+enum weft__join_entered weft__join_enter(struct weft__fiber *self,
+                                         struct weft__fiber *child,
+                                         uint64_t version, uint64_t gen)
+{
+    uint64_t life = weft__load(&child->life, RELAXED); /* the swap checks */
+    uint64_t me = (uint64_t)weft__fiber_index(self)
+                  << WEFT__LIFE_JOINER_SHIFT;
+
+    do {
+        if (weft__life_version(life) != version ||
+            life & (WEFT__LIFE_ENDED | WEFT__LIFE_DETACHED |
+                    WEFT__LIFE_CONSUMED))
+            return WEFT__JOIN_AGAIN;
+        if (life & WEFT__LIFE_JOINED)
+            return (life & WEFT__LIFE_JOINER_MASK) == me ? WEFT__JOIN_TWICE
+                                                         : WEFT__JOIN_AGAIN;
+        /* acq_rel: as in weft__join(). */
+    } while (!weft__cas(&child->life, &life, life | WEFT__LIFE_JOINED | me,
+                        ACQ_REL, RELAXED));
+    /* release: pairs with the ender's load. */
+    weft__store(&child->joiner_gen, gen | JOIN_ONE_OF, RELEASE);
+    return WEFT__JOIN_ENTERED;
+}
+
+bool weft__join_ended(const struct weft__fiber *child)
+{
+    /* relaxed: ordered by the caller's barrier; as in weft__join_commit(). */
+    return weft__load(&child->life, RELAXED) & WEFT__LIFE_ENDED;
+}
+
+bool weft__join_won(const struct weft__fiber *child)
+{
+    /* relaxed: written before we were let go, by the one who did. */
+    return weft__load(&child->joiner_gen, RELAXED) == JOIN_WON;
+}
+
+void weft__join_take(struct weft__fiber *child, void **result)
+{
+    if (result)
+        *result = child->result;
+    if (weft__life_consume(child))
+        weft__record_give(records_here(), child);
+}
+
+void weft__join_quit(struct weft__fiber *self, struct weft__fiber *child)
+{
+    uint64_t life;
+
+    /* release: before JOINED is taken back. */
+    weft__store(&child->joiner_gen, 0, RELEASE);
+    life = weft__load(&child->life, RELAXED); /* the swap checks */
+    for (;;) {
+        uint64_t next = life & ~(WEFT__LIFE_JOINED | WEFT__LIFE_JOINER_MASK |
+                                 WEFT__LIFE_REAPED);
+
+        if ((life & (WEFT__LIFE_ENDED | WEFT__LIFE_REAPED)) ==
+            WEFT__LIFE_ENDED) {
+            weft__yield(self);
+            life = weft__load(&child->life, RELAXED);
+            continue;
+        }
+        /* release: joiner_gen is 0 for the next joiner. acquire: what the
+         * ender did with the record comes before what that one does. */
+        if (weft__cas(&child->life, &life, next, ACQ_REL, RELAXED))
+            return;
     }
 }

@@ -27,6 +27,15 @@
  *   3. A joiner that leaves before the end sets joiner_gen to 0 and takes
  *      JOINED back, in this order, so the next joiner starts from 0.
  *
+ * A select joins as one of several things that it waits for. It writes its
+ * generation with the mark JOIN_ONE_OF, by which the ender's first claim fails
+ * and the second tells the child that it was this one: JOIN_WON. Its look for
+ * ENDED comes before it parks, behind a full barrier of its own. When it goes
+ * elsewhere the child must be as it was: while it runs, JOINED is taken back;
+ * if it has ended, the ender's REAPED is waited for, which is its last touch,
+ * and both are taken back. That is a few instructions of a thread that waits
+ * for nothing; so the leaver yields until then.
+ *
  * Why not the generation in the life word: it has 48 bits, and version and
  * joiner's index leave 8.
  */
@@ -54,6 +63,30 @@ int weft__join_until(struct weft__fiber *self, struct weft__fiber *child,
 /* Take the result of one that has ended, without waiting: 0, or -EAGAIN when
  * it has not. From anywhere. Other answers as weft_join(). */
 int weft__join_try(struct weft__fiber *child, uint64_t life, void **result);
+
+/* --- As one of several ------------------------------------------------------ */
+
+/* What weft__join_try() would answer to a life word, which stays as it is. */
+int weft__join_look(uint64_t life);
+
+enum weft__join_entered {
+    WEFT__JOIN_ENTERED,
+    WEFT__JOIN_TWICE, /* the caller is its joiner already */
+    WEFT__JOIN_AGAIN  /* it has changed: look again */
+};
+
+/* Become the joiner, for the open wait `gen`. */
+enum weft__join_entered weft__join_enter(struct weft__fiber *self,
+                                         struct weft__fiber *child,
+                                         uint64_t version, uint64_t gen);
+/* Has it ended since? After all have been entered, and a full barrier. */
+bool weft__join_ended(const struct weft__fiber *child);
+
+/* The wait is over. Was it this child's end? Then take its result; else leave
+ * it joinable. */
+bool weft__join_won(const struct weft__fiber *child);
+void weft__join_take(struct weft__fiber *child, void **result);
+void weft__join_quit(struct weft__fiber *self, struct weft__fiber *child);
 
 /* weft_detach(). */
 int weft__detach(struct weft__fiber *child, uint64_t life);

@@ -22,7 +22,9 @@ void weft__lock_debug_take(const void *lock, int rank)
     if (!w)
         return;
     WEFT__CHECK(w->held < WEFT__HELD_MAX, "too many inner locks at once");
-    WEFT__CHECK(w->held == 0 || w->held_ranks[w->held - 1] < rank,
+    WEFT__CHECK(w->held == 0 || w->held_ranks[w->held - 1] < rank ||
+                    (w->held_ranks[w->held - 1] == rank &&
+                     (uintptr_t)w->held_locks[w->held - 1] < (uintptr_t)lock),
                 "an inner lock is taken out of order");
     w->held_locks[w->held] = lock;
     w->held_ranks[w->held++] = rank;

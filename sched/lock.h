@@ -19,7 +19,8 @@
  * membarrier, unlock exchanges byte 0, which is the barrier.
  *
  * Byte 2 is the lock's rank, for the debug build: with one lock held only one
- * of a higher rank is taken, and with any held no one switches or readies.
+ * of a higher rank is taken, or of the same at a higher address (a select has
+ * several); and with any held no one switches or readies.
  *
  * An unlocker that saw byte 1 clears it and wakes all; who comes back and
  * finds the lock taken sets it again. The futex compares all four bytes, so

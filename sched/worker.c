@@ -9,12 +9,36 @@
 
 enum { OVERFLOW_BATCH = 256 };
 
+/* Neighbours times this are far apart: the golden ratio's. */
+#define SCATTER 2654435769u
+
+/* Marsaglia's xorshift. What is not 0 never becomes 0. */
+static uint32_t xorshift(uint32_t x)
+{
+    x ^= x << 13;
+    x ^= x >> 17;
+    x ^= x << 5;
+    return x;
+}
+
+uint32_t weft__random(void)
+{
+    static weft__au32 foreign; /* of threads that are no workers */
+    struct weft__worker *w = weft__worker_self();
+
+    if (w)
+        return w->random = xorshift(w->random);
+    /* relaxed: only the number counts. */
+    return xorshift(weft__fetch_add(&foreign, 1, RELAXED) * SCATTER);
+}
+
 int weft__worker_open(struct weft__worker *w, unsigned index)
 {
     int status;
 
     w->index = index;
     w->victim = index + 1;
+    w->random = (index + 1) * SCATTER;
     w->base.worker = w;
     w->timers = &weft__timer_heaps[index];
     weft__init(&w->base.stack, WEFT__FIBER_BASE | WEFT__STACK_BASE_MASK);

@@ -29,7 +29,7 @@ enum weft__left {
 
 enum {
     WEFT__TURNS = 61,       /* turns between two long looks */
-    WEFT__HELD_MAX = 4,     /* inner locks at once */
+    WEFT__HELD_MAX = 68,    /* inner locks at once: a select's, and a few */
     WEFT__MASK_WORDS = WEFT__WORKERS_MAX / 64
 };
 
@@ -75,6 +75,7 @@ struct weft__worker {
     weft__au64 io_calls; /* of fibers on descriptors; see runtime/io.c */
     unsigned index;
     unsigned victim; /* where the next round of stealing starts */
+    uint32_t random; /* of weft__random() */
     bool spinning;
     int woken;        /* fibers that the last look at the world found */
     unsigned luck;    /* is looking around worth its time? see find.c */
@@ -181,6 +182,9 @@ static inline struct weft__worker *weft__worker_self(void)
 
 /* What switch.c needs to know of the calling thread. */
 void weft__switch_thread_begin(struct weft__worker *w);
+
+/* A number at random, to choose fairly by. From any thread. */
+uint32_t weft__random(void);
 
 int weft__worker_open(struct weft__worker *w, unsigned index);
 void weft__worker_close(struct weft__worker *w);

@@ -223,6 +223,54 @@ static int chan_take_send(void *ch)
     return weft_chan_send(ch, &(long){ 42 });
 }
 
+/* By a select, which also waits elsewhere. */
+static int chan_select(void *ch)
+{
+    static weft_chan_t *other;
+    long x = 0;
+
+    if (!other)
+        other = new_chan(sizeof(long), 0);
+    {
+        weft_case_t cases[] = { WEFT_RECV(other, &x), WEFT_RECV(ch, &x) };
+        int answer = weft_select(cases, 2);
+
+        must(answer == 1 && (x == 42 || cases[1].status != 0));
+        return cases[1].status;
+    }
+}
+
+static int chan_select_try(void *ch)
+{
+    long x = 0;
+    weft_case_t cases[] = { WEFT_RECV(NULL, &x), WEFT_RECV(ch, &x) };
+    int answer = weft_select_try(cases, 2);
+
+    return answer < 0 ? answer : cases[1].status;
+}
+
+static int chan_select_closed(void *ch)
+{
+    return chan_select(ch) == -EPIPE ? 0 : -EINVAL;
+}
+
+static int chan_select_send(void *ch)
+{
+    weft_case_t cases[] = { WEFT_AFTER(WEFT_FOREVER),
+                            WEFT_SEND(ch, &(long){ 42 }) };
+
+    return weft_select(cases, 2) == 1 ? cases[1].status : -EINVAL;
+}
+
+/* The other way round: what a select moves wakes one who then frees it. */
+static void chan_give_select(void *ch)
+{
+    long y = 42;
+    weft_case_t cases[] = { WEFT_SEND(ch, &y) };
+
+    must_code(weft_select(cases, 1), 0);
+}
+
 static void chan_destroy(void *ch)
 {
     weft_chan_unref(ch);
@@ -354,6 +402,16 @@ static const struct situation situations[] = {
     { "recv", chan_make, NULL, chan_give_recv, chan_take_send, NULL,
       chan_destroy },
     { "recv_n", chan_make, NULL, chan_give_recv_n, chan_take_send, NULL,
+      chan_destroy },
+    { "send to a select", chan_make, NULL, chan_send, chan_select,
+      NULL, chan_destroy },
+    { "send to a buffer, to a select", chan_make_buffered, NULL, chan_send,
+      chan_select, chan_select_try, chan_destroy },
+    { "close under a select", chan_make, NULL, chan_close, chan_select_closed,
+      NULL, chan_destroy },
+    { "recv from a select", chan_make, NULL, chan_give_recv, chan_select_send,
+      NULL, chan_destroy },
+    { "send by a select", chan_make, NULL, chan_give_select, chan_recv, NULL,
       chan_destroy },
     { "put", queue_make, NULL, queue_put, queue_get, queue_get_try,
       queue_destroy },

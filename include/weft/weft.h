@@ -15,6 +15,7 @@
 #include <weft/net.h>
 #include <weft/queue.h>
 #include <weft/runtime.h>
+#include <weft/select.h>
 #include <weft/sem.h>
 #include <weft/serve.h>
 #include <weft/sim.h>
