@@ -14,6 +14,7 @@
 #include "netpoll/desc.h"
 #include "netpoll/offload.h"
 #include "netpoll/poller.h"
+#include "netpoll/signal.h"
 #include "runtime/config.h"
 #include "sched/atomic.h"
 #include "sched/fatal.h"
@@ -65,6 +66,7 @@ static void forked(void)
 {
     weft__set_self(NULL);
     weft__desc_forked();
+    weft__signal_forked();
     if (weft__load(&state, RELAXED) == STOPPED)
         return;
     weft__store(&state, FORKED, RELAXED);
@@ -94,6 +96,7 @@ static void lanes_close(void)
     for (int i = 0; i < WEFT__LANES; i++)
         weft__lane_close(&weft__lanes[i]);
     weft__blocking_shut();
+    weft__signal_close();
 }
 
 static void lane_stats(enum weft__lane_kind kind, weft_lane_stats_t *out)

@@ -9,7 +9,7 @@ mode=${3:-check}
 . "$source_dir/scripts/lib.sh"
 
 # The files that are the seam, and the two libraries built upon them.
-seams='^(sched/(atomic|seam)\.[ch]|sched/os\.[ch]|netpoll/os(_io|_io_sim)?\.[ch]|netpoll/net_sim\.[ch]|netpoll/poller\.c|runtime/(sim|hook)/.*)$'
+seams='^(sched/(atomic|seam)\.[ch]|sched/os\.[ch]|netpoll/os(_io|_io_sim|_signal|_signal_sim)?\.[ch]|netpoll/net_sim\.[ch]|netpoll/poller\.c|runtime/(sim|hook)/.*)$'
 
 # What is called, not what is a member called so: p->poll(...) is ours.
 call='(^|[^A-Za-z0-9_.>])'

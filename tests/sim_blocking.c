@@ -173,6 +173,40 @@ START_TEST(each_job_runs_or_is_refused)
 }
 END_TEST
 
+/* --- The dispatcher of signals ---------------------------------------------------------- */
+
+static int signals_without(void *arg)
+{
+    static const int codes[] = { -ENOMEM, -EAGAIN };
+    static const int fd_codes[] = { -EMFILE, -ENFILE };
+    sigset_t set;
+
+    (void)arg;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    for (int i = 0; i < 2; i++) {
+        weft__sim_fault(WEFT__FAULT_THREAD, 1, codes[i]);
+        ck_code(weft_signal_wait(&set, NULL), codes[i]);
+        weft__sim_fault(WEFT__FAULT_THREAD, 1, codes[i]);
+        ck_code(weft_signal_wait_until(&set, NULL, WEFT_FOREVER), codes[i]);
+        weft__sim_fault(WEFT__FAULT_FD, 1, fd_codes[i]);
+        ck_code(weft_signal_wait(&set, NULL), fd_codes[i]);
+        weft__sim_fault(WEFT__FAULT_FD, 1, fd_codes[i]);
+        ck_code(weft_signal_wait_until(&set, NULL, WEFT_FOREVER),
+                fd_codes[i]);
+    }
+    /* The next one gets it. */
+    ck_code(weft_signal_wait_until(&set, NULL, weft_after(WEFT_MS(1))),
+            -ETIMEDOUT);
+    return 0;
+}
+
+START_TEST(a_wait_for_a_signal_says_what_it_lacks)
+{
+    run(signals_without);
+}
+END_TEST
+
 /* --- A foreign thread's record ------------------------------------------------------------ */
 
 static weft_mutex_t mutex;
@@ -230,6 +264,7 @@ int main(void)
     tcase_add_test(tc, all_who_wait_for_a_thread_that_never_comes_are_told);
     tcase_add_test(tc, who_gets_no_thread_waits_for_one_that_is_there);
     tcase_add_test(tc, each_job_runs_or_is_refused);
+    tcase_add_test(tc, a_wait_for_a_signal_says_what_it_lacks);
     tcase_add_test(tc, a_thread_that_gets_no_record_owns_nothing);
     tcase_add_test(tc, a_channel_or_queue_without_memory_is_not_made);
     suite_add_tcase(suite, tc);

@@ -8,6 +8,7 @@
 
 #include "netpoll/offload.h"
 #include "netpoll/poller.h"
+#include "netpoll/signal.h"
 #include "sched/sched.h"
 #include "tests/sim.h"
 
@@ -138,6 +139,7 @@ static void caller(void *arg)
     run.status = weft__sched_run(&run.config, run.entry, run.arg, &run.answer);
     for (int i = 0; i < WEFT__LANES; i++)
         weft__lane_close(&weft__lanes[i]);
+    weft__signal_close();
 }
 
 static int answered(void *arg)

@@ -18,6 +18,7 @@
 #include <weft/select.h>
 #include <weft/sem.h>
 #include <weft/serve.h>
+#include <weft/signal.h>
 #include <weft/sim.h>
 #include <weft/socket.h>
 #include <weft/time.h>
