@@ -35,6 +35,10 @@
 
 WEFT_BEGIN_DECLS
 
+/* sigset_t and siginfo_t are POSIX: a program compiled as plain C11 has none,
+ * and does without what follows. */
+#if defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE >= 199309L
+
 /*
  * Wait until a signal of `set` comes to the process, and take it. Of several
  * who wait for one signal each gets one, who came first the first.
@@ -65,6 +69,8 @@ WEFT_API WEFT_MUST_CHECK int weft_signal_wait_until(const sigset_t *set,
 
 /* weft_signal_wait_until() without a deadline. */
 WEFT_API int weft_signal_wait(const sigset_t *set, siginfo_t *info);
+
+#endif
 
 WEFT_END_DECLS
 
