@@ -95,6 +95,26 @@ static void *read_all(void *arg)
     return NULL;
 }
 
+/* On both kinds of socket, and by one to three workers. `often`: what enough of
+ * the runs must have met. */
+static void search(const char *name, int (*entry)(void *), int often)
+{
+    static int domain[] = { AF_INET, AF_UNIX };
+
+    for (unsigned workers = 1; workers <= WORKERS; workers++)
+        for (int i = 0; i < 2; i++) {
+            struct sim_met m;
+            char kind[32];
+
+            snprintf(kind, sizeof(kind), "%s %s", name, i ? "unix" : "tcp");
+            ck_assert_int_eq(sim_runs(kind, workers, RING, RUNS, entry,
+                                      &domain[i], &m), RUNS);
+            if (often)
+                ck_assert_uint_gt(m.times[__builtin_ctz((unsigned)often)],
+                                  RUNS / 20);
+        }
+}
+
 /* --- One reader, in order ------------------------------------------------------ */
 
 static int stream(void *arg)
@@ -118,17 +138,7 @@ static int stream(void *arg)
 
 START_TEST(a_stream_arrives_whole_and_in_order)
 {
-    static int domain[] = { AF_INET, AF_UNIX };
-
-    for (unsigned workers = 1; workers <= WORKERS; workers++)
-        for (int i = 0; i < 2; i++) {
-            struct sim_met m;
-
-            ck_assert_int_eq(sim_runs(i ? "net/unix" : "net/tcp", workers,
-                                      RING, RUNS, stream, &domain[i], &m),
-                             RUNS);
-            ck_assert_uint_gt(m.times[2], RUNS / 20);
-        }
+    search("net/stream", stream, SIM_SLEPT);
 }
 END_TEST
 
@@ -189,13 +199,7 @@ static int edges(void *arg)
 
 START_TEST(an_edge_between_the_read_and_the_wait_is_not_lost)
 {
-    static int domain[] = { AF_INET, AF_UNIX };
-
-    for (unsigned workers = 1; workers <= WORKERS; workers++)
-        for (int i = 0; i < 2; i++)
-            ck_assert_int_eq(sim_runs(i ? "net/edge unix" : "net/edge tcp",
-                                      workers, RING, RUNS, edges, &domain[i],
-                                      NULL), RUNS);
+    search("net/edge", edges, 0);
 }
 END_TEST
 
@@ -219,14 +223,7 @@ static int readers(void *arg)
 
 START_TEST(readers_of_one_descriptor_share_its_bytes)
 {
-    static int domain[] = { AF_INET, AF_UNIX };
-
-    for (unsigned workers = 1; workers <= WORKERS; workers++)
-        for (int i = 0; i < 2; i++)
-            ck_assert_int_eq(sim_runs(i ? "net/readers unix"
-                                        : "net/readers tcp",
-                                      workers, RING, RUNS, readers,
-                                      &domain[i], NULL), RUNS);
+    search("net/readers", readers, 0);
 }
 END_TEST
 
@@ -266,14 +263,7 @@ static int writers(void *arg)
 
 START_TEST(writers_against_a_full_buffer_all_find_room)
 {
-    static int domain[] = { AF_INET, AF_UNIX };
-
-    for (unsigned workers = 1; workers <= WORKERS; workers++)
-        for (int i = 0; i < 2; i++)
-            ck_assert_int_eq(sim_runs(i ? "net/writers unix"
-                                        : "net/writers tcp",
-                                      workers, RING, RUNS, writers,
-                                      &domain[i], NULL), RUNS);
+    search("net/writers", writers, 0);
 }
 END_TEST
 
@@ -308,14 +298,7 @@ static int leaver(void *arg)
 
 START_TEST(one_that_leaves_takes_nothing_from_those_who_stay)
 {
-    static int domain[] = { AF_INET, AF_UNIX };
-
-    for (unsigned workers = 1; workers <= WORKERS; workers++)
-        for (int i = 0; i < 2; i++)
-            ck_assert_int_eq(sim_runs(i ? "net/leaver unix"
-                                        : "net/leaver tcp",
-                                      workers, RING, RUNS, leaver,
-                                      &domain[i], NULL), RUNS);
+    search("net/leaver", leaver, 0);
 }
 END_TEST
 
@@ -378,18 +361,7 @@ static int impatient(void *arg)
 
 START_TEST(a_reader_that_gives_up_leaves_the_bytes_to_others)
 {
-    static int domain[] = { AF_INET, AF_UNIX };
-
-    for (unsigned workers = 1; workers <= WORKERS; workers++)
-        for (int i = 0; i < 2; i++) {
-            struct sim_met m;
-
-            ck_assert_int_eq(sim_runs(i ? "net/impatient unix"
-                                        : "net/impatient tcp",
-                                      workers, RING, RUNS, impatient,
-                                      &domain[i], &m), RUNS);
-            ck_assert_uint_gt(m.times[4], RUNS / 20);
-        }
+    search("net/impatient", impatient, LEFT);
 }
 END_TEST
 
@@ -422,6 +394,39 @@ static void *look_and_read(void *arg)
     }
 }
 
+/* Looks once, for a while, and goes. */
+static void *look_once(void *arg)
+{
+    int events = weft_fd_wait_until(s.fd[0], POLLIN, weft_after(20000));
+
+    sim_expect(events == -ETIMEDOUT || (events > 0 && events & POLLIN));
+    return arg;
+}
+
+/* What woke him is the reader's behind him. */
+static int looker_goes(void *arg)
+{
+    weft_fiber_t f[3];
+
+    fresh(*(int *)arg, 4, 1);
+    weft__net_calm(true);
+    f[0] = net_spawn(look_once, NULL);
+    f[1] = net_spawn(look_once, NULL);
+    f[2] = net_spawn(read_byte, NULL);
+    net_linger(2);
+    sim_expect(weft_write(s.fd[1], "x", 1) == 1);
+    for (int i = 0; i < 3; i++)
+        net_join(f[i]);
+    close_both();
+    return sim_did();
+}
+
+START_TEST(a_looker_hands_on_what_woke_him)
+{
+    search("net/looker", looker_goes, 0);
+}
+END_TEST
+
 static int looking(void *arg)
 {
     weft_fiber_t f[4];
@@ -440,13 +445,7 @@ static int looking(void *arg)
 
 START_TEST(who_only_looks_takes_nothing_from_a_reader)
 {
-    static int domain[] = { AF_INET, AF_UNIX };
-
-    for (unsigned workers = 1; workers <= WORKERS; workers++)
-        for (int i = 0; i < 2; i++)
-            ck_assert_int_eq(sim_runs(i ? "net/look unix" : "net/look tcp",
-                                      workers, RING, RUNS, looking,
-                                      &domain[i], NULL), RUNS);
+    search("net/look", looking, 0);
 }
 END_TEST
 
@@ -487,14 +486,37 @@ static int strange(void *arg)
 
 START_TEST(after_an_error_event_the_descriptor_is_watched_again)
 {
-    static int domain[] = { AF_INET, AF_UNIX };
+    search("net/strange", strange, 0);
+}
+END_TEST
 
-    for (unsigned workers = 1; workers <= WORKERS; workers++)
-        for (int i = 0; i < 2; i++)
-            ck_assert_int_eq(sim_runs(i ? "net/strange unix"
-                                        : "net/strange tcp",
-                                      workers, RING, RUNS, strange,
-                                      &domain[i], NULL), RUNS);
+/* Who is woken by it first finds nothing, and that his time is up: he goes, and
+ * leaves a descriptor that nobody watches to the one behind him. */
+static int strange_and_late(void *arg)
+{
+    weft_fiber_t f[4];
+
+    fresh(*(int *)arg, 4, 1);
+    weft__net_calm(true);
+    f[0] = net_spawn(read_byte, &s);
+    f[1] = net_spawn(read_byte, &s);
+    f[2] = net_spawn(serve_loops, NULL);
+    net_linger(2);
+    f[3] = net_spawn(read_byte, NULL);
+    net_linger(1);
+    sim_expect(weft__net_fault(s.fd[0], 0) == 0);
+    net_join(f[0]);
+    net_join(f[1]);
+    net_join(f[2]);
+    sim_expect(weft_write(s.fd[1], "x", 1) == 1);
+    net_join(f[3]);
+    close_both();
+    return sim_did();
+}
+
+START_TEST(an_error_event_leaves_nobody_unwatched)
+{
+    search("net/late", strange_and_late, 0);
 }
 END_TEST
 
@@ -542,14 +564,7 @@ static int broken(void *arg)
 
 START_TEST(a_connection_that_breaks_wakes_everyone)
 {
-    static int domain[] = { AF_INET, AF_UNIX };
-
-    for (unsigned workers = 1; workers <= WORKERS; workers++)
-        for (int i = 0; i < 2; i++)
-            ck_assert_int_eq(sim_runs(i ? "net/broken unix"
-                                        : "net/broken tcp",
-                                      workers, RING, RUNS, broken,
-                                      &domain[i], NULL), RUNS);
+    search("net/broken", broken, 0);
 }
 END_TEST
 
@@ -573,8 +588,10 @@ int main(void)
     add(suite, "leaver", one_that_leaves_takes_nothing_from_those_who_stay);
     add(suite, "impatient", a_reader_that_gives_up_leaves_the_bytes_to_others);
     add(suite, "look", who_only_looks_takes_nothing_from_a_reader);
+    add(suite, "looker", a_looker_hands_on_what_woke_him);
     add(suite, "strange",
         after_an_error_event_the_descriptor_is_watched_again);
+    add(suite, "late", an_error_event_leaves_nobody_unwatched);
     add(suite, "broken", a_connection_that_breaks_wakes_everyone);
     return sim_main(suite);
 }
