@@ -124,7 +124,7 @@ ssize_t weft__io_out(struct weft__io *io, weft__io_try try)
                 continue;
             if (io->elsewhere && weft__fd_ask(io->fd, POLLOUT) & POLLOUT) {
                 /* There is room here, and none at the receiver, of which no
-                 * event tells. */
+                 * event tells; and each try makes one of its own. */
                 status = weft__io_pause(io, IO_PAUSE);
                 if (status != 0)
                     return status;

@@ -160,7 +160,7 @@ WEFT_TEST(closing_one_number_leaves_its_duplicate)
     struct net_reader a = { 0 }, b = { 0 };
     weft_fiber_t f, g;
 
-    net_pair(_i, fds);
+    net_pair((enum net_kind)_i, fds);
     a.fd = fds[0];
     b.fd = dup(fds[0]);
     f = spawn(read_one, &a);
@@ -198,7 +198,7 @@ WEFT_TEST(readers_on_duplicates_share_the_bytes)
     int fds[2], two[2];
     weft_fiber_t f[2];
 
-    net_pair(_i, fds);
+    net_pair((enum net_kind)_i, fds);
     two[0] = fds[0];
     two[1] = dup(fds[0]);
     for (int i = 0; i < 2; i++)
@@ -316,7 +316,7 @@ WEFT_TEST(a_forked_child_closes_only_its_own)
     weft_fiber_t f;
     pid_t child;
 
-    net_pair(_i, fds);
+    net_pair((enum net_kind)_i, fds);
     r.fd = fds[0];
     f = spawn(read_one, &r);
     wait_until_parked(f);

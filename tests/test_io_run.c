@@ -12,7 +12,7 @@ static int kept[2];
 
 static void make_and_watch(int i)
 {
-    net_pair(i, kept);
+    net_pair((enum net_kind)i, kept);
     net_watch(kept[0]);
 }
 
@@ -119,7 +119,7 @@ static void a_little_traffic(int i)
     weft_fiber_t f;
     int fds[2];
 
-    net_pair(i % NET_KINDS, fds);
+    net_pair((enum net_kind)(i % NET_KINDS), fds);
     r.fd = fds[0];
     f = spawn(read_one, &r);
     wait_until_parked(f);

@@ -81,13 +81,16 @@ static void *send_unix(void *arg)
     return NULL;
 }
 
-/* A Unix datagram socket whose queue is full: its sender, which is connected
- * to nobody, has room itself, and no event tells of the other's. */
+/* A Unix datagram socket whose queue one sender has filled. Another, which is
+ * connected to nobody, has room itself: no event tells of the receiver's, and
+ * each try makes one of its own. It must not spin. */
 WEFT_TEST(a_full_receiver_of_datagrams)
 {
     struct sender s = { .to = { .sun_family = AF_UNIX },
                         .len = sizeof(s.to) };
     int fd = weft_socket(AF_UNIX, SOCK_DGRAM, 0);
+    int filler = weft_socket(AF_UNIX, SOCK_DGRAM, 0);
+    weft_stats_t before = { .size = sizeof(before) }, after = before;
     weft_fiber_t f;
     char c;
     unsigned n = 0;
@@ -98,18 +101,25 @@ WEFT_TEST(a_full_receiver_of_datagrams)
                      0);
     ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&s.to, &s.len), 0);
     s.fd = weft_socket(AF_UNIX, SOCK_DGRAM, 0);
-    while (weft_sendto_until(s.fd, "x", 1, 0, (struct sockaddr *)&s.to,
+    while (weft_sendto_until(filler, "x", 1, 0, (struct sockaddr *)&s.to,
                              s.len, WEFT_NOW) == 1)
         n++;
     ck_assert_uint_gt(n, 0);
     ck_code(weft_sendto_until(s.fd, "x", 1, 0, (struct sockaddr *)&s.to, s.len,
                               weft_after(WEFT_MS(5))),
             -ETIMEDOUT);
+    ck_code(weft_stats(&before), 0);
+    ck_code(weft_sendto_until(s.fd, "x", 1, 0, (struct sockaddr *)&s.to, s.len,
+                              weft_after(WEFT_MS(200))),
+            -ETIMEDOUT);
+    ck_code(weft_stats(&after), 0);
+    ck_assert_uint_lt(after.total.parks - before.total.parks, 500);
     f = spawn(send_unix, &s);
     wait_until_parked(f);
     ck_assert_int_eq(weft_read(fd, &c, 1), 1);
     join(f);
     ck_assert_int_eq(s.answer, 1);
+    close_at(filler);
     close_at(s.fd);
     close_at(fd);
 }
@@ -190,7 +200,7 @@ WEFT_TEST(flags_of_receiving)
     weft_fiber_t f;
     size_t sum = 0;
 
-    net_pair(_i, fds);
+    net_pair((enum net_kind)_i, fds);
     f = spawn(write_in_two, &fds[1]);
     for (int i = 0; i < 3; i++) {
         ssize_t n = weft_recv(fds[0], got, sizeof(got), MSG_PEEK);
@@ -265,7 +275,7 @@ WEFT_TEST(half_close)
     weft_fiber_t f;
     char c;
 
-    net_pair(_i, fds);
+    net_pair((enum net_kind)_i, fds);
     out = (struct stream){ .fd = fds[1], .n = 100000, .step = 5000 };
     in = (struct stream){ .fd = fds[0], .step = 3000 };
     f = spawn(stream_out, &out);
@@ -286,7 +296,7 @@ WEFT_TEST(one_byte_at_a_time)
     struct stream in, out;
     weft_fiber_t f;
 
-    net_pair(_i % 2, fds);
+    net_pair((enum net_kind)(_i % 2), fds);
     out = (struct stream){ .fd = fds[1], .n = ROUNDS(20000), .step = 1 };
     in = (struct stream){ .fd = fds[0], .step = 1 };
     if (_i < 2)
@@ -307,7 +317,7 @@ WEFT_TEST(a_slow_reader_and_a_fast_writer)
     struct stream in, out;
     weft_fiber_t f;
 
-    net_pair(_i, fds);
+    net_pair((enum net_kind)_i, fds);
     must(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) ==
          0);
     must(setsockopt(fds[0], SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) ==
