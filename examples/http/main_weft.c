@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <sys/signalfd.h>
 
 #include <weft/weft.h>
 
@@ -97,32 +96,16 @@ static void signal_set(sigset_t *set)
     sigaddset(set, SIGINT);
 }
 
-/* A fiber that waits for a signal: with a descriptor, as for anything else.
- * Workers have all such signals blocked, and port_run() has seen to the thread
- * that called it. 0, or -errno. */
-static int signal_wait(void)
-{
-    struct signalfd_siginfo info;
-    sigset_t set;
-    ssize_t n;
-    int fd;
-
-    signal_set(&set);
-    fd = sys_signalfd(&set);
-    if (fd < 0)
-        return fd;
-    n = weft_read(fd, &info, sizeof(info));
-    weft_close(fd);
-    return n < 0 ? (int)n : 0;
-}
-
 /* To close the listener is what ends weft_serve(), and who comes then is told
  * at once that nobody listens. */
 static void *stop_at_signal(void *arg)
 {
     struct server *server = arg;
+    sigset_t set;
 
-    if (signal_wait() == -ECANCELED)
+    /* Blocked by port_run(), so that one that comes early is not missed. */
+    signal_set(&set);
+    if (weft_signal_wait(&set, NULL) == -ECANCELED)
         return NULL;
     server_stop(server);
     weft_close(server->listen_fd);

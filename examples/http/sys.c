@@ -8,7 +8,6 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -120,11 +119,6 @@ NOINLINE int sys_close(int fd)
 NOINLINE int sys_shutdown(int fd, int how)
 {
     return answer(shutdown(fd, how));
-}
-
-NOINLINE int sys_signalfd(const sigset_t *set)
-{
-    return answer(signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
 NOINLINE void sys_want_files(size_t n)

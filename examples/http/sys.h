@@ -9,7 +9,6 @@
 #ifndef HTTPD_SYS_H
 #define HTTPD_SYS_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,7 +33,6 @@ int sys_fstat(int fd, struct stat *st);
 ssize_t sys_read(int fd, void *buf, size_t n);
 int sys_close(int fd);
 int sys_shutdown(int fd, int how);
-int sys_signalfd(const sigset_t *set);
 
 /* A listening TCP socket; -EINVAL if host or service is no number. Its
  * connections inherit that blocking calls on them end after `timeout` ns. */
