@@ -33,22 +33,22 @@ END_TEST
 
 static void *count_up(void *arg)
 {
-    ++*(int *)arg;
+    weft__fetch_add((weft__au32 *)arg, 1, RELAXED);
     return NULL;
 }
 
 static void sleep_of_nothing(int i)
 {
     static const weft_time_t none[] = { 0, -1, -WEFT_SEC(1), INT64_MIN };
-    int turns = 0;
+    weft__au32 turns = { 0 };
     weft_fiber_t f = spawn(count_up, &turns);
 
     ck_code(weft_sleep(none[i]), 0);
-    ck_assert_int_eq(turns, 1);
+    ck_assert_uint_eq(weft__load(&turns, RELAXED), 1);
     join(f);
     f = spawn(count_up, &turns);
     ck_code(weft_sleep_until(none[i]), 0);
-    ck_assert_int_eq(turns, 2);
+    ck_assert_uint_eq(weft__load(&turns, RELAXED), 2);
     join(f);
 }
 
