@@ -259,34 +259,36 @@ static int retire(struct weft__desc *d, bool close, const uint64_t *only)
 {
     struct weft__fiber *self = weft__fiber_self();
     uint64_t word = weft__load(&d->word, RELAXED); /* the swap checks it */
-    int status;
+    uint64_t gen, freeing;
+    int status = 0;
 
     do {
         if (word & WEFT__DESC_CLOSING ||
             (only && (word & WEFT__DESC_GEN_MASK) != *only))
             return -EBADF;
-    } while (!weft__cas(&d->word, &word, word | WEFT__DESC_CLOSING,
-                             ACQ_REL, RELAXED));
-    if (word & WEFT__DESC_USES && !end_uses(d, word & WEFT__DESC_GEN_MASK,
-                                            self))
+    } while (!weft__cas(&d->word, &word, word | WEFT__DESC_CLOSING, ACQ_REL,
+                        RELAXED));
+    gen = word & WEFT__DESC_GEN_MASK;
+    if (word & WEFT__DESC_USES && !end_uses(d, gen, self))
+        return -EBADF;
+
+    /* A swap: someone may have closed the number by other means, and weft have
+     * received it again; then it is another's, and stays open. acquire: what
+     * the calls did. */
+    word = gen | WEFT__DESC_CLOSING;
+    freeing = (gen + WEFT__DESC_GEN_ONE) | WEFT__DESC_CLOSING |
+              WEFT__DESC_FREEING;
+    if (!weft__cas(&d->word, &word, freeing, ACQ_REL, RELAXED))
         return -EBADF;
     if (weft__load(&d->home, RELAXED))
         weft__on_base(self, weft__desc_unwatch, d);
-
     desc_clear(d, 0, WEFT__KIND_UNKNOWN);
-    word = (word & WEFT__DESC_GEN_MASK) + WEFT__DESC_GEN_ONE;
-    if (close) {
-        uint64_t freeing = word | WEFT__DESC_CLOSING | WEFT__DESC_FREEING;
-
-        weft__store(&d->word, freeing, RELEASE);
+    if (close)
         status = weft__fd_close_status(d->fd);
-        /* Unless weft has received the number again meanwhile. release: the
-         * record is as new. */
-        weft__cas(&d->word, &freeing, word, RELEASE, RELAXED);
-        return status;
-    }
-    weft__store(&d->word, word, RELEASE);
-    return 0;
+    /* Unless weft has received the number again meanwhile. release: the record
+     * is as new. */
+    weft__cas(&d->word, &freeing, gen + WEFT__DESC_GEN_ONE, RELEASE, RELAXED);
+    return status;
 }
 
 int weft__desc_retire(int fd, bool close)

@@ -97,6 +97,15 @@ static inline bool weft__desc_current(const struct weft__use *use)
             (WEFT__DESC_GEN_MASK | WEFT__DESC_CLOSING)) == use->gen;
 }
 
+/* The same, though it may be about to be closed: the closer waits for us. */
+static inline bool weft__desc_same(const struct weft__use *use)
+{
+    /* relaxed: a guard against programs that close a number plainly under a
+     * call; a later look would see no more. */
+    return (weft__load(&use->desc->word, RELAXED) & WEFT__DESC_GEN_MASK) ==
+           use->gen;
+}
+
 /* A number that weft has just received from the kernel. -ENOMEM. */
 int weft__desc_fresh(int fd, enum weft__kind kind);
 

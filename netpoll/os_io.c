@@ -9,7 +9,26 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "sched/sanitizer.h"
+
+/*
+ * The hot ones by syscall(2): in a process with threads glibc's wrappers change
+ * the thread's cancel state around each call, two locked operations, and no
+ * thread of weft's is ever cancelled. The sanitizers see the wrappers only.
+ */
+#if !defined(WEFT__TSAN) && !defined(WEFT__ASAN)
+#define read(fd, buf, n) syscall(SYS_read, fd, buf, n)
+#define write(fd, buf, n) syscall(SYS_write, fd, buf, n)
+#define recv(fd, buf, n, flags)                                             \
+    syscall(SYS_recvfrom, fd, buf, n, flags, NULL, NULL)
+#define send(fd, buf, n, flags)                                             \
+    syscall(SYS_sendto, fd, buf, n, flags, NULL, 0)
+#define recvmsg(fd, msg, flags) syscall(SYS_recvmsg, fd, msg, flags)
+#define sendmsg(fd, msg, flags) syscall(SYS_sendmsg, fd, msg, flags)
+#endif
 
 /* The answer of a call, without a trace in errno; once more when a signal
  * came first. */

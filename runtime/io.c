@@ -92,6 +92,9 @@ ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
                             "descriptor to read from");
         if (status != 0)
             return status;
+        /* Woken, and then closed by other means than weft's. */
+        if (!weft__desc_same(&io->use))
+            return -EBADF;
     }
 }
 
@@ -136,6 +139,9 @@ ssize_t weft__io_out(struct weft__io *io, weft__io_try try)
                             "descriptor to write to");
         if (status != 0)
             return status;
+        /* Woken, and then closed by other means than weft's. */
+        if (!weft__desc_same(&io->use))
+            return -EBADF;
     }
 }
 
