@@ -215,16 +215,17 @@ END_TEST
 
 /* --- Numbers that come and go ---------------------------------------------------------- */
 
-/* Makes, uses and closes: numbers go from one of four fibers to another. In
- * a third of the rounds the reader has read, or is told of the close. */
+/* Makes, uses and closes: numbers go from one of four fibers to another. The
+ * reader gets the bytes, the end, or is told of the close, for which it has
+ * to be asleep: one that only comes then would be at another's number. */
 static void *churn(void *arg)
 {
     uint32_t seed = (uint32_t)(uintptr_t)arg;
 
     for (int i = 0; i < ROUNDS(500); i++) {
         struct net_reader r = { 0 };
+        uint32_t what = next_random(&seed) % 3;
         weft_fiber_t f;
-        bool ended = false;
         int fds[2];
 
         net_pair((enum net_kind)(next_random(&seed) % NET_KINDS), fds);
@@ -232,22 +233,20 @@ static void *churn(void *arg)
         f = spawn_one(read_one, &r);
         if (next_random(&seed) % 2)
             weft_yield();
-        if (next_random(&seed) % 2)
+        if (what == 0) {
             must(weft_write(fds[1], "abc", 3) == 3);
-        else
-            ended = true;
-        if (ended)
+        } else if (what == 1) {
             must_code(weft_close(fds[1]), 0);
-        if (next_random(&seed) % 3) {
-            join_one(f);
-            must(r.answer == (ended ? 0 : 3));
-            must_code(weft_close(fds[0]), 0);
         } else {
+            wait_until_parked(f);
             must_code(weft_close(fds[0]), 0);
-            join_one(f);
         }
-        if (!ended)
+        join_one(f);
+        must_code(r.answer, what == 0 ? 3 : what == 1 ? 0 : -EBADF);
+        if (what != 1)
             must_code(weft_close(fds[1]), 0);
+        if (what != 2)
+            must_code(weft_close(fds[0]), 0);
     }
     return NULL;
 }
