@@ -140,10 +140,11 @@ static inline void ring_get(weft_chan_t *ch, void *value)
 
 /*
  * One value in, if that needs no waiting. Under the lock. 0; -EPIPE; -EAGAIN.
- * *woken is a receiver who got it, for weft__ready() after the lock.
+ * *woken is a receiver who got it, for weft__ready() after the lock. Inlined
+ * by order: since select moves values, too, gcc would not do it by itself.
  */
-static inline int put_one(weft_chan_t *ch, const void *value,
-                          struct weft__fiber **woken)
+static inline __attribute__((always_inline)) int
+put_one(weft_chan_t *ch, const void *value, struct weft__fiber **woken)
 {
     struct weft__waiter *waiter;
 
@@ -162,8 +163,8 @@ static inline int put_one(weft_chan_t *ch, const void *value,
 }
 
 /* One value out, likewise; *woken is a sender whose value was taken. */
-static inline int get_one(weft_chan_t *ch, void *value,
-                          struct weft__fiber **woken)
+static inline __attribute__((always_inline)) int
+get_one(weft_chan_t *ch, void *value, struct weft__fiber **woken)
 {
     struct weft__waiter *waiter = NULL;
 
