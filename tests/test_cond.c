@@ -262,6 +262,18 @@ WEFT_TEST(a_deadline_that_has_passed_keeps_the_mutex)
 }
 END_TEST
 
+WEFT_TEST(a_deadline_ends_the_wait_with_the_mutex_locked)
+{
+    weft_time_t soon = weft_after(WEFT_MS(3));
+
+    must_code(weft_mutex_lock(&m), 0);
+    ck_code(weft_cond_wait_until(&c, &m, soon), -ETIMEDOUT);
+    ck_assert(weft_now() >= soon);
+    ck_assert_int_eq(c.weft_private[0] == 0, 1);
+    ck_code(weft_mutex_unlock(&m), 0);
+}
+END_TEST
+
 WEFT_TEST(a_program_asleep_at_a_condition_is_told)
 {
     must_code(weft_mutex_lock(&m), 0);
@@ -371,7 +383,7 @@ WEFT_TEST(a_foreign_thread_ends_the_wait)
     wait_for(&step, 1);
     must_code(weft_mutex_lock(&m), 0);
     weft__store(&step, 2, RELEASE);
-    ck_code(weft_cond_wait(&c, &m), 0);
+    ck_code(weft_cond_wait_until(&c, &m, WEFT_FOREVER), 0);
     must_code(weft_mutex_unlock(&m), 0);
     foreign_join(&t);
 }
@@ -432,6 +444,35 @@ WEFT_TEST(a_signal_stolen_by_a_cancel_goes_to_the_next)
 }
 END_TEST
 
+/* Deadline and signal at the same instant: whoever says 0 took it. */
+static int late;
+
+static void *wait_shortly(void *arg)
+{
+    must_code(weft_mutex_lock(&m), 0);
+    late = weft_cond_wait_until(&c, &m, weft_after(*(weft_time_t *)arg));
+    must_code(weft_mutex_unlock(&m), 0);
+    return NULL;
+}
+
+WEFT_TEST(a_deadline_at_the_instant_of_the_signal_is_one_or_the_other)
+{
+    weft_time_t until = weft_now() + WEFT_MS(300);
+
+    for (int i = 0; i < 5000 && weft_now() < until; i++) {
+        weft_time_t wait = WEFT_US(i % 30);
+        weft_fiber_t f = spawn(wait_shortly, &wait);
+
+        for (int n = i % 5; n > 0; n--)
+            weft_yield();
+        must_code(weft_cond_signal(&c), 0);
+        join(f);
+        must(late == 0 || late == -ETIMEDOUT);
+        must(c.weft_private[0] == 0 && c.weft_private[1] == 0);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cond");
@@ -448,12 +489,15 @@ int main(void)
     tcase_add_loop_test(tcase, a_cancel_during_the_relock_waits_for_the_mutex,
                         0, 2);
     tcase_add_test(tcase, a_deadline_that_has_passed_keeps_the_mutex);
+    tcase_add_test(tcase, a_deadline_ends_the_wait_with_the_mutex_locked);
     tcase_add_test(tcase, a_program_asleep_at_a_condition_is_told);
     tcase_add_test(tcase, a_mutex_that_cannot_be_had_again_is_told);
     tcase_add_test(tcase, only_the_owner_of_the_mutex_waits);
     tcase_add_test(tcase, all_wait_with_the_same_mutex);
     tcase_add_test(tcase, a_foreign_thread_ends_the_wait);
     tcase_add_test(tcase, a_signal_stolen_by_a_cancel_goes_to_the_next);
+    tcase_add_test(
+        tcase, a_deadline_at_the_instant_of_the_signal_is_one_or_the_other);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

@@ -242,6 +242,15 @@ WEFT_TEST(a_semaphore_that_all_have_left_is_as_before)
 }
 END_TEST
 
+static void *acquire_shortly(void *arg)
+{
+    weft_time_t soon = weft_after(WEFT_MS(20));
+
+    ck_code(weft_sem_acquire_until(&sem, (uint32_t)(uintptr_t)arg, soon),
+            -ETIMEDOUT);
+    return NULL;
+}
+
 /* What can be had is had, whatever the deadline. */
 WEFT_TEST(a_deadline_that_has_passed_refuses_only_what_would_wait)
 {
@@ -253,6 +262,25 @@ WEFT_TEST(a_deadline_that_has_passed_refuses_only_what_would_wait)
     ck_code(weft_sem_acquire_until(&sem, 1, WEFT_NOW), -EAGAIN);
     must_code(weft_sem_release(&sem, 1), 0);
     ck_code(weft_sem_acquire_until(&sem, 1, WEFT_NOW), 0);
+}
+END_TEST
+
+/* The head's time is over: those behind it get what it kept from them. */
+WEFT_TEST(a_deadline_passes_on_what_it_kept_from_others)
+{
+    weft_time_t soon = weft_after(WEFT_MS(3));
+    weft_fiber_t f;
+
+    must_code(weft_sem_release(&sem, 1), 0);
+    ck_code(weft_sem_acquire_until(&sem, 2, soon), -ETIMEDOUT);
+    ck_assert(weft_now() >= soon);
+    ck_assert_uint_eq(permits(), 1);
+
+    f = spawn(acquire_shortly, (void *)5);
+    wait_until_parked(f);
+    ck_code(weft_sem_acquire(&sem, 1), 0);
+    join(f);
+    ck_assert_uint_eq(permits(), 0);
 }
 END_TEST
 
@@ -370,14 +398,17 @@ WEFT_TEST(never_more_in_use_than_there_are_and_none_is_lost)
 }
 END_TEST
 
-/* Cancel and release at the same instant: the permit is the waiter's or the
+/* Cancel, deadline and release at the same instant: the permit is the waiter's or the
  * semaphore's, and the answer says which. */
 static int answer;
 
 static void *acquire_and_tell(void *arg)
 {
-    answer = weft_sem_acquire(&sem, 1);
-    return arg;
+    weft_time_t *wait = arg;
+
+    answer = *wait ? weft_sem_acquire_until(&sem, 1, weft_after(*wait))
+                   : weft_sem_acquire(&sem, 1);
+    return NULL;
 }
 
 WEFT_TEST(a_cancel_at_the_instant_of_success_is_one_or_the_other)
@@ -385,7 +416,8 @@ WEFT_TEST(a_cancel_at_the_instant_of_success_is_one_or_the_other)
     weft_time_t until = weft_now() + WEFT_MS(300);
 
     for (uint32_t i = 0; i < 10000 && weft_now() < until; i++) {
-        weft_fiber_t f = spawn(acquire_and_tell, NULL);
+        weft_time_t wait = i % 5 < 2 ? WEFT_US(1 + i % 30) : 0;
+        weft_fiber_t f = spawn(acquire_and_tell, &wait);
 
         for (uint32_t n = i % 3; n > 0; n--)
             weft_yield();
@@ -395,7 +427,8 @@ WEFT_TEST(a_cancel_at_the_instant_of_success_is_one_or_the_other)
         if (i % 2 == 0)
             must_code(weft_sem_release(&sem, 1), 0);
         join(f);
-        must(answer == 0 || answer == -ECANCELED);
+        must(answer == 0 || answer == -ECANCELED ||
+             (wait && answer == -ETIMEDOUT));
         must_code(weft_sem_acquire_try(&sem, 1),
                   answer == 0 ? -EAGAIN : 0);
     }
@@ -421,6 +454,7 @@ int main(void)
     tcase_add_test(tcase, a_semaphore_that_all_have_left_is_as_before);
     tcase_add_test(tcase,
                    a_deadline_that_has_passed_refuses_only_what_would_wait);
+    tcase_add_test(tcase, a_deadline_passes_on_what_it_kept_from_others);
     tcase_add_test(tcase, a_program_asleep_at_a_semaphore_is_told);
     tcase_add_loop_test(tcase, a_foreign_thread_takes_what_is_there, 0, 2);
     tcase_add_test(tcase, a_foreign_thread_ends_the_wait);
