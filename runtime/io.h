@@ -7,6 +7,7 @@
 #ifndef WEFT_RUNTIME_IO_H
 #define WEFT_RUNTIME_IO_H
 
+#include <poll.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -47,6 +48,11 @@ int weft__io_pause(struct weft__io *io, int64_t pause);
 /* New descriptors, now weft's. -ENOMEM: and then they are closed again. */
 int weft__io_made(int fd, enum weft__kind kind);
 int weft__io_made_two(const int made[2], enum weft__kind kind, int fds[2]);
+
+/* For a descriptor in blocking mode, fds[which]: into the set that is waited
+ * for in its place. A set whose fd is below 0 is made. 0, or a code. */
+int weft__poll_aside(struct pollfd *set, const struct pollfd *fds,
+                     nfds_t which);
 
 /* 0, or -EINVAL. */
 int weft__io_check(const void *buf, size_t n);

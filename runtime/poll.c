@@ -117,7 +117,7 @@ static void end(struct weft__fd_wait *waits, const struct pollfd *fds,
  * come into an epoll set of their own, which is a descriptor, too, and that
  * one is waited for: the last of `fds`, where the caller has left a place.
  */
-static int put_aside(struct pollfd *set, const struct pollfd *fds,
+int weft__poll_aside(struct pollfd *set, const struct pollfd *fds,
                      nfds_t which)
 {
     short events = fds[which].events;
@@ -158,7 +158,7 @@ static int poll_waits(struct weft__fd_wait *waits, struct pollfd *fds,
         status = weft__fd_wait_begin(&waits[begun], fds[begun].fd,
                                      fds[begun].events, self);
         if (status == 0 && waits[begun].blocking) {
-            status = put_aside(set, fds, begun);
+            status = weft__poll_aside(set, fds, begun);
             if (status != 0)
                 weft__fd_wait_end(&waits[begun]);
         }

@@ -24,6 +24,11 @@
  * has ended by then means: take the wait back, leave all lines, begin again;
  * it ends, since what has ended stays so, or is another's and -ESRCH.
  *
+ * Descriptors have no instant either: they are asked before the locks are
+ * taken, and say when they are entered whether something has come since.
+ * Readiness is not taken, so one that ends the wait is only asked again, with
+ * all the others.
+ *
  * Why the channels' locks all at once, and not one after the other with a
  * second pass, as a single lock would be cheaper: a value that goes from one
  * channel to the other between two looks would be missed by a `_try`, though
@@ -34,14 +39,20 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "runtime/chan.h"
+#include "runtime/select_fd.h"
 #include "sched/fatal.h"
 #include "sched/join.h"
 #include "sched/park.h"
 #include "sched/sched.h"
+#include "sched/worker.h"
 
-enum { SELECT_FEW = 8 }; /* cases whose nodes take half a kilobyte of stack */
+enum {
+    SELECT_FEW = 8,    /* cases whose nodes take half a kilobyte of stack */
+    SELECT_FEW_FDS = 4 /* descriptors that need no memory but the stack */
+};
 
 /* A set of cases has a bit for each. */
 #define BIT(i) ((uint64_t)1 << (i))
@@ -55,8 +66,12 @@ struct select {
     uint64_t chans;
     uint64_t joins;
     uint64_t alarms;
+    uint64_t fds;
     uint64_t joined; /* of whom we are the joiner */
     struct weft__waiter *nodes;
+    struct weft__select_fds *watched; /* `fds`, or NULL if there is none */
+    weft_time_t limit;                /* of the descriptors, */
+    unsigned limited;                 /* and whose it is */
     unsigned n_chans;
     uint8_t chan_at[WEFT_SELECT_MAX]; /* their cases, by address */
 };
@@ -123,6 +138,11 @@ static int take_case(struct select *s, unsigned i)
         if (c->deadline < s->alarm)
             s->alarm = c->deadline;
         return 0;
+    case WEFT_CASE_READABLE:
+    case WEFT_CASE_WRITABLE:
+        if (c->fd >= 0)
+            s->fds |= BIT(i);
+        return 0;
     default:
         return -EINVAL;
     }
@@ -188,7 +208,19 @@ static uint64_t look(struct select *s, weft_time_t now)
         if (s->cases[i].deadline <= now)
             ready |= BIT(i);
     }
+    for (unsigned k = 0; s->fds && k < s->watched->n; k++)
+        if (s->watched->slots[k].found != -EAGAIN)
+            ready |= BIT(s->watched->slots[k].at);
     return ready;
+}
+
+static int found_at(const struct select *s, unsigned i)
+{
+    unsigned k = 0;
+
+    while (s->watched->slots[k].at != i)
+        k++;
+    return s->watched->slots[k].found;
 }
 
 /* One of the set, each as likely as any other. */
@@ -216,6 +248,8 @@ static int happen(struct select *s, uint64_t ready, struct weft__fiber **woken)
                                      value_of(s, i), woken);
         else if (s->joins & BIT(i))
             status = join_now(s, i, true);
+        else if (s->fds & BIT(i))
+            status = found_at(s, i);
         if (status != -EAGAIN) {
             s->cases[i].status = status;
             return (int)i;
@@ -234,9 +268,13 @@ static bool publish(struct select *s)
 {
     struct weft__fiber *self = s->self;
     weft_time_t until = s->alarm < s->deadline ? s->alarm : s->deadline;
-    uint64_t gen = weft__park_open_until(self, 0, "select", s->cases, until);
     bool same = true;
+    uint64_t gen;
 
+    if (s->fds)
+        s->limit = weft__select_fds_limit(s->watched, &s->limited);
+    gen = weft__park_open_until(self, 0, "select", s->cases,
+                                s->limit < until ? s->limit : until);
     s->joined = 0;
     for (uint64_t set = s->chans; set; set &= set - 1) {
         unsigned i = first_of(set);
@@ -262,6 +300,8 @@ static bool publish(struct select *s)
             break;
         }
     }
+    if (s->fds)
+        same = weft__select_fds_enter(s->watched, gen) && same;
     if (!s->joined)
         return same;
     /* seq_cst: our generations, then our look; pairs with the swap of the
@@ -296,6 +336,8 @@ static void leave_chan(struct select *s, unsigned k)
 /* The wait is over: leave everything but the case that won, if any. */
 static void leave_all(struct select *s, int won)
 {
+    if (s->fds)
+        weft__select_fds_leave(s->watched);
     for (unsigned k = 0; k < s->n_chans; k++)
         if (is_first(s, k))
             leave_chan(s, k);
@@ -308,7 +350,28 @@ static void leave_all(struct select *s, int won)
     }
 }
 
-/* Which case ended the wait? Its status is set. Or the code of what did. */
+/* The time is over: the caller's, or that of a case. */
+static int outcome_late(struct select *s)
+{
+    weft_time_t until = s->alarm < s->deadline ? s->alarm : s->deadline;
+
+    if (s->limit < until) {
+        s->cases[s->limited].status = -ETIMEDOUT;
+        return (int)s->limited;
+    }
+    for (uint64_t set = s->alarms; set; set &= set - 1) {
+        unsigned i = first_of(set);
+
+        if (s->cases[i].deadline > until)
+            continue;
+        s->cases[i].status = 0;
+        return (int)i;
+    }
+    return -ETIMEDOUT;
+}
+
+/* Which case ended the wait? Its status is set. Or the code of what did;
+ * -EAGAIN: a descriptor, so all is to be looked at again. */
 static int outcome(struct select *s, enum weft__cause cause)
 {
     for (uint64_t set = s->chans; set; set &= set - 1) {
@@ -331,53 +394,76 @@ static int outcome(struct select *s, enum weft__cause cause)
             s->cases[i].status = 0;
             return (int)i;
         }
-        WEFT__CHECK(false, "a select was woken by none of its cases");
     }
-    if (cause == WEFT__CAUSE_TIMEOUT && s->alarm <= s->deadline) {
-        for (uint64_t set = s->alarms; set; set &= set - 1) {
-            unsigned i = first_of(set);
-
-            if (s->cases[i].deadline != s->alarm)
-                continue;
-            s->cases[i].status = 0;
-            return (int)i;
-        }
+    if (cause == WEFT__CAUSE_OK || cause == WEFT__CAUSE_CLOSED) {
+        WEFT__CHECK(s->fds, "a select was woken by none of its cases");
+        return -EAGAIN;
     }
-    return weft__cause_code(cause);
+    return cause == WEFT__CAUSE_TIMEOUT ? outcome_late(s)
+                                        : weft__cause_code(cause);
 }
 
 /* --- The whole ------------------------------------------------------------------------- */
 
+/* Wait. -EAGAIN: look again. The locks are held, and dropped. */
+static int select_wait(struct select *s)
+{
+    enum weft__cause cause;
+    bool same = publish(s);
+    int won;
+
+    unlock_all(s);
+    if (!same && weft__park_revoke(s->self, &cause)) {
+        leave_all(s, -1);
+        return -EAGAIN;
+    }
+    if (same) {
+        if (s->fds)
+            weft__outside_begin(s->self);
+        cause = weft__park(s->self);
+        if (s->fds)
+            weft__outside_end(s->self);
+    }
+    won = outcome(s, cause);
+    leave_all(s, won);
+    return won;
+}
+
+/* Nothing is ready, and there are descriptors that are not watched yet. */
+static int select_watch(struct select *s)
+{
+    int status = weft__select_fds_begin(s->watched, s->self);
+
+    return status == 0 ? -EAGAIN : status;
+}
+
 static int select_run(struct select *s)
 {
-    for (;;) {
+    int won = -EAGAIN;
+
+    while (won == -EAGAIN) {
         struct weft__fiber *woken = NULL;
-        enum weft__cause cause;
+        int status = s->fds ? weft__select_fds_ask(s->watched) : 0;
         int refused = weft__wait_refused(s->self, s->deadline);
         weft_time_t now = s->alarms ? weft_now() : 0;
-        int won;
-        bool same;
 
+        if (status != 0)
+            return status;
         lock_all(s);
         won = happen(s, look(s, now), &woken);
-        if (won != -EAGAIN || refused) {
-            unlock_all(s);
-            if (woken)
-                weft__ready(woken);
-            return won != -EAGAIN ? won : refused;
-        }
-        same = publish(s);
-        unlock_all(s);
-        if (!same && weft__park_revoke(s->self, &cause)) {
-            leave_all(s, -1);
+        if (won == -EAGAIN && !refused && !(s->fds && !s->watched->begun)) {
+            won = select_wait(s);
             continue;
         }
-        if (same)
-            cause = weft__park(s->self);
-        won = outcome(s, cause);
-        leave_all(s, won);
-        return won;
+        unlock_all(s);
+        if (woken)
+            weft__ready(woken);
+        if (won == -EAGAIN && refused)
+            return refused;
+        if (won == -EAGAIN)
+            won = select_watch(s);
     }
+    return won;
 }
 
 /* Each with nodes for as many as it is called with: a small frame for a small
@@ -398,12 +484,52 @@ static __attribute__((noinline)) int select_many(struct select *s)
     return select_run(s);
 }
 
+static int select_sized(struct select *s, size_t n)
+{
+    return n <= SELECT_FEW ? select_few(s) : select_many(s);
+}
+
+/* With descriptors among its cases. */
+static __attribute__((noinline)) int select_fds(struct select *s, size_t n)
+{
+    struct weft__select_fd few[SELECT_FEW_FDS + 1];
+    struct pollfd few_polls[SELECT_FEW_FDS + 1];
+    struct weft__select_fds fds = { .polls = few_polls, .slots = few };
+    unsigned count = (unsigned)__builtin_popcountll(s->fds);
+    int status;
+
+    if (count > SELECT_FEW_FDS) {
+        fds.slots = malloc((count + 1) *
+                           (sizeof(*fds.slots) + sizeof(*fds.polls)));
+        if (!fds.slots)
+            return -ENOMEM;
+        fds.polls = (struct pollfd *)(void *)&fds.slots[count + 1];
+    }
+    for (uint64_t set = s->fds; set; set &= set - 1) {
+        unsigned i = first_of(set);
+        const weft_case_t *c = &s->cases[i];
+
+        fds.slots[fds.n].at = i;
+        fds.polls[fds.n++] = (struct pollfd){
+            .fd = c->fd,
+            .events = c->kind == WEFT_CASE_READABLE ? POLLIN : POLLOUT
+        };
+    }
+    s->watched = &fds;
+    status = select_sized(s, n);
+    weft__select_fds_end(&fds);
+    if (fds.slots != few)
+        free(fds.slots);
+    return status;
+}
+
 int weft_select_until(weft_case_t *cases, size_t n, weft_time_t deadline)
 {
     struct select s = { .self = weft__fiber_self(),
                         .cases = cases,
                         .deadline = deadline,
-                        .alarm = WEFT_FOREVER };
+                        .alarm = WEFT_FOREVER,
+                        .limit = WEFT_FOREVER };
 
     if (n > WEFT_SELECT_MAX || (!cases && n))
         return -EINVAL;
@@ -414,9 +540,9 @@ int weft_select_until(weft_case_t *cases, size_t n, weft_time_t deadline)
         weft__foreigner_note();
     if (weft__canceled_on_entry(s.self, deadline))
         return -ECANCELED;
-    if (!(s.chans | s.joins | s.alarms) && deadline == WEFT_FOREVER)
+    if (!(s.chans | s.joins | s.alarms | s.fds) && deadline == WEFT_FOREVER)
         return -EDEADLK;
-    return n <= SELECT_FEW ? select_few(&s) : select_many(&s);
+    return s.fds ? select_fds(&s, n) : select_sized(&s, n);
 }
 
 int weft_select(weft_case_t *cases, size_t n)

@@ -32,7 +32,7 @@ FAMILIES = {}
 for NAMES, CODES, WHY in (
     (
         "read read_full readv recv recvfrom recvmsg write write_full writev "
-        "send sendto sendmsg accept connect fd_wait poll",
+        "send sendto sendmsg accept connect fd_wait poll select select_try",
         "ENOMEM",
         "the user's share of epoll watches is used up, or the heap is",
     ),
@@ -42,7 +42,7 @@ for NAMES, CODES, WHY in (
         "ENOMEM ENFILE ENOBUFS",
         "the machine's tables or memory are full",
     ),
-    ("accept poll fd_wait", "ENFILE ENOBUFS", "the same"),
+    ("accept poll fd_wait select", "ENFILE ENOBUFS", "the same"),
     ("serve", "ENOMEM", "no memory for some bytes"),
     ("write write_full writev close", "EDQUOT", "a disk with quotas"),
     ("close", "EIO ENOSPC", "a network file system that writes at close"),

@@ -22,8 +22,8 @@
  * nothing happens: nothing is sent or taken, and who was to be joined can
  * still be joined.
  *
- * A case whose object is NULL, whose fiber is 0 or whose deadline is
- * WEFT_FOREVER never happens: so a case is switched off. The same channel may
+ * A case whose object is NULL, whose fiber is 0, whose descriptor is negative
+ * or whose deadline is WEFT_FOREVER never happens: so a case is switched off. The same channel may
  * stand in several cases, to send and to receive; a select never meets itself.
  */
 #ifndef WEFT_SELECT_H
@@ -45,7 +45,9 @@ enum weft_case_kind {
     WEFT_CASE_RECV = 1,
     WEFT_CASE_SEND,
     WEFT_CASE_JOIN,
-    WEFT_CASE_AFTER
+    WEFT_CASE_AFTER,
+    WEFT_CASE_READABLE,
+    WEFT_CASE_WRITABLE
 };
 
 /* One case: made by the macros below, which give every member. */
@@ -90,6 +92,19 @@ typedef struct weft_case {
     { WEFT_CASE_AFTER, 0, -1, 0, 0, 0, 0, 0, (deadline) }
 
 /*
+ * Wait until a descriptor has something to read, or room to write; the end,
+ * a hang-up or an error counts, too. Nothing is read or written: another fiber
+ * may be faster, so the call that follows may wait. Status:
+ *     0           ready
+ *     -EBADF      not open, or closed while the select waited
+ *     -ETIMEDOUT  the descriptor's own limit passed (weft_serve)
+ */
+#define WEFT_READABLE(fd)                                                   \
+    { WEFT_CASE_READABLE, 0, (fd), 0, 0, 0, 0, 0, 0 }
+#define WEFT_WRITABLE(fd)                                                   \
+    { WEFT_CASE_WRITABLE, 0, (fd), 0, 0, 0, 0, 0, 0 }
+
+/*
  * Wait until one of `n` cases happens, 0 to WEFT_SELECT_MAX.
  *
  * Blocks:   the calling fiber. A cancellation point. From a fiber; a foreign
@@ -103,6 +118,8 @@ typedef struct weft_case {
  *           -EDEADLK    no case can ever happen, or the whole program is
  *                       asleep
  *           -EPERM      it would wait, and the caller cannot park
+ *           -ENOMEM     no memory to watch its descriptors
+ *           -EMFILE, -ENFILE   no descriptor to watch one in blocking mode
  * Memory:   the cases, what they point to and their objects are in use until
  *           the call returns. What came with the case that happened may be
  *           freed before by the other side, unless it stands in several.
@@ -128,6 +145,7 @@ WEFT_API WEFT_MUST_CHECK int weft_select_until(weft_case_t *cases, size_t n,
  * Returns:  the index of the case that happened, or
  *           -EAGAIN  none can at once
  *           -EINVAL  the cases are none that weft_select takes
+ *           -ENOMEM  no memory
  */
 WEFT_API WEFT_MUST_CHECK int weft_select_try(weft_case_t *cases, size_t n);
 
