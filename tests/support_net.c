@@ -28,13 +28,15 @@ int net_listen(int backlog, struct sockaddr_in *where)
     return fd;
 }
 
+/* Bound for as long as the process lives, so that nobody else comes there. */
 struct sockaddr_in net_nobody(void)
 {
-    struct sockaddr_in where;
-    int fd = net_listen(1, &where);
+    struct sockaddr_in where = { .sin_family = AF_INET };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    must(weft_close(fd) == 0);
-    return where;
+    where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    must(bind(fd, (struct sockaddr *)&where, sizeof(where)) == 0);
+    return net_name(fd);
 }
 
 int net_connect(const struct sockaddr_in *where)
