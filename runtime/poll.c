@@ -196,7 +196,7 @@ static int poll_all(struct pollfd *fds, nfds_t n, struct weft__fiber *self,
     struct pollfd few_fds[POLL_INLINE + 1];
     struct weft__fd_wait *waits = few;
     struct pollfd *all = few_fds;
-    int status;
+    int status, ready;
 
     if (n > POLL_INLINE) {
         waits = malloc((n + 1) * (sizeof(*waits) + sizeof(*all)));
@@ -209,11 +209,12 @@ static int poll_all(struct pollfd *fds, nfds_t n, struct weft__fiber *self,
     do {
         all[n] = (struct pollfd){ .fd = -1 };
         status = poll_waits(waits, all, n + 1, self, deadline);
+        ready = status > 0 ? tell(all, fds, n) : status;
         /* Someone else may have taken what made the set ready. */
-    } while (status > 0 && tell(all, fds, n) == 0);
+    } while (status > 0 && ready == 0);
     if (waits != few)
         free(waits);
-    return status > 0 ? tell(all, fds, n) : status;
+    return ready;
 }
 
 /* The caller may take urgent data by any call. */
