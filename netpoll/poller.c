@@ -43,9 +43,9 @@
  * adds the number itself first, and returns what the kernel says; libuv then
  * meets EEXIST and modifies. Adding one that is ready reports it.
  *
- * What starts a handle is done at the next pass, which must come before the
- * owner sleeps: `started` says so. (Events in between are level events, and
- * end the sleep.)
+ * What starts a handle is done by libuv at the next pass. So that comes at
+ * once, under the same hold of the lock: a descriptor that somebody closes by
+ * plain close(2) before it would make the epoll_ctl of that pass fail.
  *
  * An error event makes libuv stop the handle and call back with EBADF. The
  * calls fetch the real error; the next wait adds the number again.
@@ -96,7 +96,6 @@ struct weft__poller {
     /* Active for ever: without an active handle uv_run() does not poll, and
      * a sleeper whose epoll set is ready would spin. */
     uv_prepare_t anchor;
-    weft__au32 started;   /* 1: a pass is due before the owner sleeps */
     struct watch **chunks; /* by number; the rest under the lock */
     unsigned chunk_count;
     struct weft__batch *batch; /* of the pass under way */
@@ -224,6 +223,16 @@ void weft__poller_close(struct weft__poller *poller)
     errno = saved;
 }
 
+/* The lock is held. Those who are woken are the caller's to let go. */
+static int poller_run(struct weft__poller *poller, struct weft__batch *batch)
+{
+    poller->batch = batch;
+    poller->woken = 0;
+    uv_run(&poller->loop, UV_RUN_NOWAIT);
+    poller->batch = NULL;
+    return poller->woken;
+}
+
 int weft__poller_pass(struct weft__poller *poller)
 {
     struct weft__batch batch = { 0 };
@@ -232,13 +241,7 @@ int weft__poller_pass(struct weft__poller *poller)
 
     if (!weft__lock_try(&poller->lock))
         return 0;
-    poller->batch = &batch;
-    poller->woken = 0;
-    /* relaxed: the owner's own; another's pass does it no harm. */
-    weft__store(&poller->started, 0, RELAXED);
-    uv_run(&poller->loop, UV_RUN_NOWAIT);
-    poller->batch = NULL;
-    woken = poller->woken;
+    woken = poller_run(poller, &batch);
     weft__lock_release(&poller->lock);
     errno = saved;
     weft__batch_keep(&batch);
@@ -336,10 +339,8 @@ static int watch_start(struct weft__poller *p, int fd, bool made)
     watch->active = true;
     watch->edge = false;
     status = weft__fd_epoll_add(p->backend, fd);
-    if (status == 0 || status == -EEXIST) {
-        weft__store(&p->started, 1, RELAXED);
+    if (status == 0 || status == -EEXIST)
         return 0;
-    }
     uv_poll_stop(&watch->handle);
     watch->active = false;
     return status;
@@ -347,13 +348,17 @@ static int watch_start(struct weft__poller *p, int fd, bool made)
 
 int weft__poller_add(struct weft__poller *poller, int fd, bool made)
 {
+    struct weft__batch batch = { 0 };
     int saved = errno;
     int status;
 
     weft__lock_acquire(&poller->lock);
     status = watch_start(poller, fd, made);
+    if (status == 0)
+        (void)poller_run(poller, &batch);
     weft__lock_release(&poller->lock);
     errno = saved;
+    weft__batch_ready(&batch);
     return status == -ENOSPC ? -ENOMEM : status;
 }
 
@@ -387,11 +392,6 @@ void weft__poller_sleep(struct weft__poller *poller, int64_t until)
     };
     int64_t left = -1;
     int ready;
-
-    /* relaxed: set by errands on this worker. */
-    if (weft__load(&poller->started, RELAXED) &&
-        weft__poller_pass(poller) > 0)
-        return;
 
     /* The kernel may count a timeout short by less than a tick of its clock,
      * and a signal handler may run: look at the clock, and go on. */

@@ -261,6 +261,29 @@ WEFT_TEST(closed_by_fclose_under_a_waiters_neighbour)
 }
 END_TEST
 
+/* Plain close(2) right after a fiber has come to wait, before the worker has
+ * looked at its loop: the process goes on, and so does the wait. */
+WEFT_TEST(closed_plainly_right_after_the_park)
+{
+    for (int i = 0; i < 20; i++) {
+        struct net_reader r = { 0 };
+        weft_fiber_t f;
+        int fds[2];
+
+        net_pair((enum net_kind)_i, fds);
+        r.fd = fds[0];
+        r.deadline = weft_after(WEFT_MS(10));
+        f = spawn(read_one, &r);
+        wait_until_parked(f);
+        close(fds[0]);
+        join(f);
+        ck_code(r.answer, -ETIMEDOUT);
+        ck_code(weft_close(fds[0]), -EBADF);
+        ck_code(weft_close(fds[1]), 0);
+    }
+}
+END_TEST
+
 /* A file that lives on in a duplicate still tells of its events by the number
  * that it had: the next owner of that number is not misled. */
 WEFT_TEST(events_of_a_former_owner_do_no_harm)
@@ -351,6 +374,7 @@ int main(void)
     tcase_add_loop_test(tc, readers_on_duplicates_share_the_bytes, 0,
                         NET_KINDS);
     tcase_add_loop_test(tc, closed_by_fclose_under_a_waiters_neighbour, 0, 2);
+    tcase_add_loop_test(tc, closed_plainly_right_after_the_park, 0, NET_KINDS);
     tcase_add_test(tc, events_of_a_former_owner_do_no_harm);
     tcase_add_loop_test(tc, a_forked_child_closes_only_its_own, 0, NET_KINDS);
     return run_suite(suite);
