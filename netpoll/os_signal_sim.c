@@ -1,6 +1,6 @@
 /*
  * Signals of the simulation: none comes from outside, and a scenario sends
- * them by weft__sig_raise(). The channel is a ring in memory.
+ * them by weft__sig_raise(). A channel is a ring in memory.
  */
 #include "netpoll/os_signal.h"
 
@@ -14,13 +14,19 @@
 #include "sched/lock.h"
 #include "sched/os.h"
 
-enum { ROOM = 64 };
+enum { ROOM = 64, CHANNELS = 16 };
 
+struct channel {
+    siginfo_t ring[ROOM];
+    unsigned count;
+    weft__au32 bell; /* grows with each message: a futex */
+    bool open;
+};
+
+/* All but the bells under the lock. A channel's number is its fds[0]. */
 static weft__lock_t lock = WEFT__LOCK_INIT(WEFT__RANK_LEAF);
-static siginfo_t ring[ROOM];
-static unsigned count;
-static weft__au32 bell; /* grows with each message: a futex */
-static bool used;
+static struct channel channels[CHANNELS];
+static struct channel *used; /* by the handler */
 static bool standing[WEFT__SIG_END];
 static uint64_t lost;
 
@@ -30,95 +36,110 @@ bool weft__sig_catchable(int sig)
            sig != SIGSTOP && sig != SIGSEGV && sig != SIGRTMIN + 3;
 }
 
-static void push(const siginfo_t *info)
+static void push(struct channel *c, const siginfo_t *info)
 {
     weft__lock_acquire(&lock);
-    if (count < ROOM)
-        ring[count++] = *info;
+    if (c->count < ROOM)
+        c->ring[c->count++] = *info;
     else if (info->si_signo > 0 && info->si_signo < 32)
         lost |= (uint64_t)1 << info->si_signo;
-    weft__fetch_add(&bell, 1, RELEASE);
+    weft__fetch_add(&c->bell, 1, RELEASE);
     weft__lock_release(&lock);
-    weft__os_futex_wake(&bell, 1);
+    weft__os_futex_wake(&c->bell, 1);
 }
 
 bool weft__sig_raise(int sig, int value)
 {
+    struct channel *to;
     siginfo_t info;
-    bool taken;
 
     memset(&info, 0, sizeof(info));
     info.si_signo = sig;
     info.si_value.sival_int = value;
     weft__lock_acquire(&lock);
-    taken = standing[sig] && used;
+    to = standing[sig] ? used : NULL;
     weft__lock_release(&lock);
-    if (taken)
-        push(&info);
-    return taken;
+    if (to)
+        push(to, &info);
+    return to;
 }
 
 int weft__sig_channel_open(int fds[2])
 {
-    fds[0] = fds[1] = weft__fd_event();
-    return fds[0] < 0 ? fds[0] : 0;
+    int number = 0;
+
+    fds[1] = weft__fd_event();
+    if (fds[1] < 0)
+        return fds[1];
+    weft__lock_acquire(&lock);
+    while (channels[number].open) {
+        number++;
+        WEFT__CHECK(number < CHANNELS, "the scenario needs more channels");
+    }
+    channels[number].open = true;
+    channels[number].count = 0;
+    weft__lock_release(&lock);
+    fds[0] = number;
+    return 0;
 }
 
 void weft__sig_channel_use(const int fds[2])
 {
-    (void)fds;
+    /* Under the lock of signal.c, whose rank is below this one's. */
     weft__lock_acquire(&lock);
-    used = true;
+    used = &channels[fds[0]];
     weft__lock_release(&lock);
 }
 
 void weft__sig_channel_drop(void)
 {
     weft__lock_acquire(&lock);
-    used = false;
-    count = 0;
+    used = NULL;
     lost = 0;
     weft__lock_release(&lock);
 }
 
 void weft__sig_channel_close(int fds[2])
 {
-    weft__fd_close(fds[0]);
+    weft__lock_acquire(&lock);
+    channels[fds[0]].open = false;
+    weft__lock_release(&lock);
+    weft__fd_close(fds[1]);
 }
 
 void weft__sig_poke(const int fds[2])
 {
     siginfo_t nothing;
 
-    (void)fds;
     memset(&nothing, 0, sizeof(nothing));
-    push(&nothing);
+    push(&channels[fds[0]], &nothing);
 }
 
 void weft__sig_wait(const int fds[2], const sigset_t *open)
 {
-    /* relaxed: the lock is taken for the look. */
-    uint32_t seen = weft__load(&bell, RELAXED);
+    struct channel *c = &channels[fds[0]];
+    /* acquire: the look comes after it; pairs with a message's release. */
+    uint32_t seen = weft__load(&c->bell, ACQUIRE);
     bool empty;
 
-    (void)fds, (void)open;
+    (void)open;
     weft__lock_acquire(&lock);
-    empty = count == 0;
+    empty = c->count == 0;
     weft__lock_release(&lock);
     if (empty)
-        (void)weft__os_futex_wait(&bell, seen, -1);
+        (void)weft__os_futex_wait(&c->bell, seen, -1);
 }
 
 bool weft__sig_read(const int fds[2], siginfo_t *info)
 {
+    struct channel *c = &channels[fds[0]];
     bool any;
 
-    (void)fds;
     weft__lock_acquire(&lock);
-    any = count > 0;
+    any = c->count > 0;
     if (any) {
-        *info = ring[0];
-        memmove(ring, ring + 1, --count * sizeof(ring[0]));
+        *info = c->ring[0];
+        memmove(c->ring, c->ring + 1, --c->count * sizeof(c->ring[0]));
     }
     weft__lock_release(&lock);
     return any;
