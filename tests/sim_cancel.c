@@ -129,6 +129,88 @@ START_TEST(an_effect_happened_or_it_did_not)
 }
 END_TEST
 
+/* --- A mutex, and some who give up ------------------------------------------ */
+
+enum { PATIENT = 2, IMPATIENT = 2, TURNS = 6 };
+
+static struct {
+    weft_mutex_t m;
+    unsigned inside;
+    weft_fiber_t fibers[PATIENT + IMPATIENT];
+    weft__au32 met;
+} line;
+
+static void turn_inside(void)
+{
+    sim_expect(line.inside++ == 0);
+    if (any(2))
+        weft_yield();
+    sim_expect(--line.inside == 0);
+    sim_expect(weft_mutex_unlock(&line.m) == 0);
+}
+
+/* Waits until it gets in: it counts on those before it. */
+static void *patient(void *arg)
+{
+    for (int i = 0; i < TURNS; i++) {
+        sim_expect(weft_mutex_lock(&line.m) == 0);
+        turn_inside();
+    }
+    return arg;
+}
+
+static void *impatient(void *arg)
+{
+    for (int i = 0; i < TURNS; i++) {
+        int status = weft_mutex_lock_until(
+            &line.m, weft_now() + WEFT_NS(500) * any(16));
+
+        sim_expect(status == 0 || status == -ETIMEDOUT ||
+                   status == -ECANCELED);
+        (void)weft__fetch_or(&line.met,
+                             status == 0            ? GIVEN
+                             : status == -ECANCELED ? CANCELLED
+                                                    : TIMED_OUT,
+                             RELAXED);
+        if (status == 0)
+            turn_inside();
+        else if (status == -ECANCELED)
+            weft_cancel_clear();
+    }
+    return arg;
+}
+
+static int some_give_up(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < PATIENT + IMPATIENT; i++)
+        sim_expect(weft_spawn(&line.fibers[i],
+                              i % 2 ? impatient : patient, NULL) == 0);
+    for (int i = 0; i < 3; i++) {
+        linger();
+        (void)weft_cancel(line.fibers[1]);
+    }
+    for (int i = 0; i < PATIENT + IMPATIENT; i++)
+        sim_expect(weft_join(line.fibers[i], NULL) == 0);
+    /* Free, and nothing left behind in its word. */
+    sim_expect(line.m.weft_private[0] == 0);
+    return (int)weft__load(&line.met, RELAXED) | sim_did();
+}
+
+START_TEST(nobody_is_left_behind_by_those_who_give_up)
+{
+    for (unsigned workers = 1; workers <= 3; workers++) {
+        struct sim_met m;
+
+        ck_assert_int_eq(sim_runs("cancel/line", workers, RING, 4 * RUNS,
+                                  some_give_up, NULL, &m), 4 * RUNS);
+        ck_assert_uint_gt(m.times[4], RUNS);
+        ck_assert_uint_gt(m.times[5], RUNS / 20);
+        ck_assert_uint_gt(m.times[6], RUNS);
+    }
+}
+END_TEST
+
 /* --- Taking note while it comes ------------------------------------------ */
 
 static weft_chan_t *ch;
@@ -259,6 +341,7 @@ int main(void)
     tcase_set_timeout(tc, SIM_SECONDS);
     tcase_add_loop_test(tc, an_effect_happened_or_it_did_not, 0,
                         WAIT_KINDS * MODES);
+    tcase_add_test(tc, nobody_is_left_behind_by_those_who_give_up);
     tcase_add_test(tc, who_is_cancelled_has_the_flag_to_show);
     tcase_add_test(tc, no_wait_behind_a_shield_is_ended);
     tcase_add_test(tc, what_it_relies_on_is_missed);

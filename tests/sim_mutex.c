@@ -9,6 +9,8 @@
 
 #include "sched/atomic.h"
 #include "sched/os.h"
+#include "sched/sched.h"
+#include "sched/wordlock.h"
 
 enum { RUNS = 600, PLANTED_RUNS = 5000, RING = 2, FIBERS = 4, ROUNDS = 3 };
 
@@ -143,6 +145,79 @@ START_TEST(a_mutex_is_freed_by_the_next_owner)
 }
 END_TEST
 
+/* --- Freed by the one that was passed ------------------------------------ */
+
+/* Set in a mutex's word while a waiter that was woken is on its way. */
+#define WAKING WEFT__WORD_FLAG(1)
+
+enum { PASSED = SIM_FIRST_FREE };
+
+static weft__au32 held, again, passed;
+
+/* Own it twice, and pass the waiter in between if that is slow to come. A
+ * thread, so that the waiter is sent to another worker. */
+static void *own_twice(void *arg)
+{
+    weft_mutex_t *m = arg;
+
+    sim_expect(weft_mutex_lock_try(m) == 0);
+    weft__store(&held, 1, RELEASE);
+    for (int i = 0; i < 40; i++)
+        weft__os_point("holds it");
+    sim_expect(weft_mutex_unlock(m) == 0);
+    while (weft_mutex_lock_try(m) != 0)
+        weft__os_pause();
+    weft__store(&again, 1, RELAXED);
+    weft__store(&passed, (m->weft_private[0] & WAKING) != 0, RELAXED);
+    /* The last touch: whoever gets it now frees it. */
+    sim_expect(weft_mutex_unlock(m) == 0);
+    weft__pending_done();
+    return NULL;
+}
+
+/* The unlock that finds a waiter on its way wakes no one and only frees the
+ * mutex: that waiter may be there at once, unlock, and free its memory. */
+static int free_when_passed(void *arg)
+{
+    union {
+        weft_mutex_t m;
+        unsigned char bytes[sizeof(weft_mutex_t)];
+    } u = { WEFT_MUTEX_INIT };
+    unsigned char gone[sizeof(u)];
+    weft__os_thread thread;
+    bool last = false;
+
+    (void)arg;
+    weft__pending_add();
+    sim_expect(weft__os_thread_create(&thread, "t", own_twice, &u.m) == 0);
+    while (!weft__load(&held, ACQUIRE))
+        weft_yield();
+    while (!last) {
+        sim_expect(weft_mutex_lock(&u.m) == 0);
+        last = weft__load(&again, RELAXED);
+        sim_expect(weft_mutex_unlock(&u.m) == 0);
+    }
+    memset(&u, GONE, sizeof(u));
+    weft__os_thread_join(thread);
+    memset(gone, GONE, sizeof(gone));
+    sim_expect(memcmp(&u, gone, sizeof(gone)) == 0);
+    return (weft__load(&passed, RELAXED) ? PASSED : 0) | sim_did();
+}
+
+START_TEST(a_mutex_is_freed_by_the_waiter_that_was_passed)
+{
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        struct sim_met m;
+
+        ck_assert_int_eq(sim_runs("mutex/free passed", workers, RING,
+                                  5 * RUNS, free_when_passed, NULL, &m),
+                         5 * RUNS);
+        printf("    passed in %u\n", m.times[4]);
+        ck_assert_uint_gt(m.times[4], RUNS / 20);
+    }
+}
+END_TEST
+
 /* --- Wait groups --------------------------------------------------------- */
 
 static weft_waitgroup_t *group;
@@ -253,6 +328,7 @@ int main(void)
     tcase_set_timeout(tc, SIM_SECONDS);
     tcase_add_test(tc, one_at_a_time_and_nobody_forgotten);
     tcase_add_test(tc, a_mutex_is_freed_by_the_next_owner);
+    tcase_add_test(tc, a_mutex_is_freed_by_the_waiter_that_was_passed);
     tcase_add_test(tc, a_wait_group_is_freed_by_its_waiter);
     tcase_add_test(tc, what_it_relies_on_is_missed);
     suite_add_tcase(suite, tc);
