@@ -154,13 +154,15 @@ static void outsider(void *arg)
     }
 }
 
-/* The others get more patience if they came first, and less if they did not. */
+/* The others get more patience if they came first, and less if they did not:
+ * by small steps where it matters, by larger ones far away. */
 static void aim(struct play *p, bool won)
 {
-    int64_t next = patience(p) + (won ? -2 : 2);
+    int64_t step = 2 + llabs(patience(p)) / 8;
+    int64_t next = patience(p) + (won ? -step : step);
 
     won ? p->won++ : p->lost++;
-    if (next > -5000 && next < 5000)
+    if (llabs(next) < 20000)
         weft__store(&p->patience, next, RELAXED);
 }
 
