@@ -109,11 +109,9 @@ run_tests() {
 
 # show_tests <log>: of ctest's output, a line per test and what failed said
 show_tests() {
-    tee "$1" | awk '
-        /^Internal ctest|^ +Start +[0-9]+:|^Test project|^$/ { next }
-        /tests passed|^Label Time Summary|^The following tests/ { quiet = 1 }
-        quiet { next }
-        { print; fflush() }'
+    tee "$1" | sed -u -E \
+        -e '/^Internal ctest|^ +Start +[0-9]+:|^Test project|^$/d' \
+        -e '/tests passed|^Label Time Summary|^The following tests/,$d'
 }
 
 # ---- building --------------------------------------------------------------
@@ -262,27 +260,29 @@ stage_defects() {
     failed=$((failed + f))
 }
 
+# Each context with each sanitizer and all worker counts; with the compiler and
+# the debug checks so that each pair of settings occurs, here or in the stages
+# above. gcc's TSan knows no more than clang's.
+matrix=(
+    # context  sanitizer  compiler  debug
+    'asm       -          clang     ON'
+    'asm       address    clang     OFF'
+    'asm       thread     clang     ON'
+    'ucontext  -          gcc       ON'
+    'ucontext  address    gcc       ON'
+    'ucontext  thread     clang     OFF'
+)
+
 stage_matrix() {
-    local context sanitize compiler debug name status=0
-    for context in asm ucontext; do
-        for sanitize in '' address thread; do
-            for compiler in gcc clang; do
-                for debug in OFF ON; do
-                    # gcc's TSan knows no more than clang's.
-                    [ "$compiler$sanitize" != gccthread ] || continue
-                    name=all-$compiler-$context
-                    [ -z "$sanitize" ] || name+=-$sanitize
-                    [ $debug = OFF ] || name+=-debug
-                    flavour "$name" "-DCMAKE_C_COMPILER=$compiler" \
-                        "-DWEFT_CONTEXT=$context" \
-                        "-DWEFT_SANITIZE=$sanitize" \
-                        "-DWEFT_DEBUG=$debug" &&
-                        made "$name" &&
-                        run_tests "build/test/$name" -L 'unit|stress|sim' ||
-                        status=1
-                done
-            done
-        done
+    local row context sanitize compiler debug status=0
+    for row in "${matrix[@]}"; do
+        read -r context sanitize compiler debug <<<"$row"
+        flavour "all-$context-$sanitize" "-DCMAKE_C_COMPILER=$compiler" \
+            "-DWEFT_CONTEXT=$context" "-DWEFT_SANITIZE=${sanitize#-}" \
+            "-DWEFT_DEBUG=$debug" "${libraries_only[@]}" &&
+            made "all-$context-$sanitize" &&
+            run_tests "build/test/all-$context-$sanitize" \
+                -L 'unit|stress|sim' || status=1
     done
     return $status
 }
