@@ -43,6 +43,7 @@ struct conn {
 struct server {
     weft__lock_t lock;
     struct conn *first;
+    struct conn *shut; /* the next one that shut_reads() comes to */
     uint64_t active;
     struct weft__waiter *waiter; /* the serving fiber's, or NULL */
     uint64_t wanted;             /* wake it when so many are left, or fewer */
@@ -99,6 +100,8 @@ static void conn_leave(struct conn *conn)
         s->first = conn->next;
     if (conn->next)
         conn->next->prev = conn->prev;
+    if (s->shut == conn)
+        s->shut = conn->next;
     s->active--;
     tell(&s->stats->active, s->active);
     if (s->waiter && s->active <= s->wanted &&
@@ -218,28 +221,22 @@ static void cancel_all(struct server *s)
 }
 
 /* Shut all for reading. One by one, since the call may not be made under the
- * lock; a number that is another's by then is left alone. */
+ * lock; nobody comes in meanwhile, and who leaves moves the mark on. A number
+ * that is another's by then is left alone. */
 static void shut_reads(struct server *s)
 {
-    int fd = -1;
+    weft__lock_acquire(&s->lock);
+    s->shut = s->first;
+    while (s->shut) {
+        int fd = s->shut->fd;
+        uint64_t gen = s->shut->gen;
 
-    for (;;) {
-        struct conn *best = NULL;
-        uint64_t gen = 0;
-
-        weft__lock_acquire(&s->lock);
-        for (struct conn *c = s->first; c; c = c->next)
-            if (c->fd > fd && (!best || c->fd < best->fd))
-                best = c;
-        if (best) {
-            fd = best->fd;
-            gen = best->gen;
-        }
+        s->shut = s->shut->next;
         weft__lock_release(&s->lock);
-        if (!best)
-            return;
         (void)weft__desc_shut_if(fd, gen, SHUT_RD);
+        weft__lock_acquire(&s->lock);
     }
+    weft__lock_release(&s->lock);
 }
 
 /* Waits here are no cancellation points: a stop is what a cancel asks for. */
