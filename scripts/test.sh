@@ -31,6 +31,7 @@ declare -A least=(
     [defects]=1
     [matrix]=1
 )
+least_schedules=50000
 default_stages=(
     release clang asan tsan ucontext onecpu sim codes prove defects
 )
@@ -224,7 +225,16 @@ stage_sim() {
     compgen -G 'tests/sim_*.c' >/dev/null || { none 'tests/sim_*.c'; return; }
     flavour release -DCMAKE_C_COMPILER=gcc || return 1
     made release || return 1
-    CK_CODE_LOG=$codes_log run_tests build/test/release -L sim
+    CK_CODE_LOG=$codes_log run_tests build/test/release -L sim || return 1
+    local n
+    n=$(grep -oE 'sim/.* schedules=[0-9]+' build/test/release/junit.xml |
+        awk -F= '{ n += $2 } END { print n + 0 }')
+    say "    $n schedules"
+    if [ "$n" -lt $least_schedules ]; then
+        say "    there were to be at least $least_schedules"
+        failed=$((failed + 1))
+        return 1
+    fi
 }
 
 # What the tests of the two stages above saw returned is what the headers say
