@@ -217,12 +217,15 @@ static bool wait_for_uses(struct weft__desc *d, uint64_t gen,
 void weft__desc_unwatch(void *desc)
 {
     struct weft__desc *d = desc;
-    /* acquire: pairs with the release of who registered it. */
-    struct weft__poller *home = weft__load(&d->home, ACQUIRE);
+    bool visit = weft__visit_begin();
+    /* acquire: pairs with the release of who registered it. seq_cst: with the
+     * poller's end, which takes itself out first. */
+    struct weft__poller *home = weft__load(&d->home, SEQ_CST);
 
     if (home)
         weft__poller_remove(home, d->fd);
     weft__store(&d->home, (void *)NULL, RELEASE);
+    weft__visit_end(visit);
 }
 
 /* As a record is when nothing is known of its number. */
@@ -280,7 +283,8 @@ static int retire(struct weft__desc *d, bool close, const uint64_t *only)
               WEFT__DESC_FREEING;
     if (!weft__cas(&d->word, &word, freeing, ACQ_REL, RELAXED))
         return -EBADF;
-    if (weft__load(&d->home, RELAXED))
+    /* acquire: the end of a poller that has let go of it. */
+    if (weft__load(&d->home, ACQUIRE))
         weft__on_base(self, weft__desc_unwatch, d);
     desc_clear(d, 0, WEFT__KIND_UNKNOWN);
     if (close)
@@ -329,7 +333,7 @@ int weft__desc_fresh(int fd, enum weft__kind kind)
         weft__lock_acquire(&d->lock);
         closer_wake(d);
     }
-    if (weft__load(&d->home, RELAXED))
+    if (weft__load(&d->home, ACQUIRE))
         weft__on_base(weft__fiber_self(), weft__desc_unwatch, d);
     desc_clear(d, WEFT__FD_MADE, kind);
     weft__store(&d->word, next, RELEASE);

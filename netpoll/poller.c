@@ -76,6 +76,7 @@
 #include "sched/lock.h"
 #include "sched/os.h"
 #include "sched/park.h"
+#include "sched/sched.h"
 
 enum { WATCH_CHUNK = 256 };
 
@@ -193,6 +194,18 @@ restore_errno:
     return status;
 }
 
+/* Of a poller that ends: let go of a number, also of one that has stopped,
+ * whose record still names this poller. Who closes it on another thread comes
+ * before us, or finds it let go: then libuv's epoll_ctl is over, too. */
+static void watch_end(struct weft__poller *p, struct watch *watch, int fd)
+{
+    weft__lock_acquire(&p->lock);
+    uv_close((uv_handle_t *)&watch->handle, NULL);
+    watch->known = false;
+    weft__lock_release(&p->lock);
+    weft__wait_orphan(p, fd);
+}
+
 /* The workers have ended: nobody passes, sleeps or wakes any more. What was
  * watched is forgotten; its descriptors are the program's. */
 void weft__poller_close(struct weft__poller *poller)
@@ -202,14 +215,12 @@ void weft__poller_close(struct weft__poller *poller)
     for (unsigned i = 0; i < poller->chunk_count; i++) {
         struct watch *chunk = poller->chunks[i];
 
-        for (int k = 0; chunk && k < WATCH_CHUNK; k++) {
-            if (!chunk[k].known)
-                continue;
-            /* Also one that has stopped: its record names this poller. */
-            weft__wait_orphan(poller, (int)i * WATCH_CHUNK + k);
-            uv_close((uv_handle_t *)&chunk[k].handle, NULL);
-        }
+        for (int k = 0; chunk && k < WATCH_CHUNK; k++)
+            if (chunk[k].known)
+                watch_end(poller, &chunk[k], (int)i * WATCH_CHUNK + k);
     }
+    /* Who closes a descriptor on another thread may have found us. */
+    weft__visits_wait();
     uv_close((uv_handle_t *)&poller->anchor, NULL);
     /* The round in which libuv lets go of the handles. */
     uv_run(&poller->loop, UV_RUN_NOWAIT);

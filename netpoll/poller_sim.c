@@ -22,6 +22,7 @@
 #include "sched/atomic.h"
 #include "sched/os.h"
 #include "sched/park.h"
+#include "sched/sched.h"
 #include "sched/seam.h"
 
 int weft__poller_open(struct weft__poller **poller)
@@ -47,6 +48,7 @@ void weft__poller_close(struct weft__poller *poller)
 {
     for (int fd = WEFT__NET_FIRST; fd < weft__net_top(); fd++)
         weft__wait_orphan(poller, fd);
+    weft__visits_wait();
     /* A foreign thread may be about to ring: it has the address. */
     while (!weft__net_forget(poller))
         weft__os_thread_yield();

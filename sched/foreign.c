@@ -4,6 +4,12 @@
  * Such a thread gets a record of the pool when it first owns something, a
  * mutex say: owner words hold record indices. The record is no fiber: it is
  * never queued, listed or joined. It goes back when the thread ends.
+ *
+ * Such a thread may be here at any time, also while a run ends and the next one
+ * begins. What ends with the run (a poller, the marks of who sleeps) it touches
+ * in a visit only: it counts itself in, then looks whether the thing is there.
+ * The end takes the thing out of sight, and then waits until no visit is under
+ * way. Of the two one sees the other.
  */
 #include <stddef.h>
 
@@ -61,6 +67,33 @@ void weft__foreigner_note(void)
     /* relaxed: a mark that stays. */
     if (!weft__load(&weft__sched.foreigners, RELAXED))
         weft__store(&weft__sched.foreigners, 1, RELEASE);
+}
+
+/* Not in weft__sched, which the next start clears. */
+static weft__au32 visits;
+
+bool weft__visit_begin(void)
+{
+    if (weft__worker_self())
+        return false;
+    /* seq_cst: counted, then the look at what may be gone; pairs with the
+     * fence below. */
+    weft__fetch_add(&visits, 1, SEQ_CST);
+    return true;
+}
+
+void weft__visit_end(bool visit)
+{
+    /* release: what the visitor touched comes before its end. */
+    if (visit)
+        weft__fetch_sub(&visits, 1, RELEASE);
+}
+
+void weft__visits_wait(void)
+{
+    weft__fence(SEQ_CST);
+    while (weft__load(&visits, ACQUIRE) != 0)
+        weft__os_thread_yield();
 }
 
 void weft__lane_thread_begin(void)

@@ -30,6 +30,7 @@
 
 #include "sched/deadlock.h"
 #include "sched/fatal.h"
+#include "sched/sched.h"
 #include "sched/worker.h"
 
 static weft__au64 *mask_word(unsigned index)
@@ -80,13 +81,11 @@ static void wake(struct weft__worker *sleeper)
     weft__sched.config.poll.wake(sleeper->poller);
 }
 
-void weft__idle_wake_one(void)
+static void wake_one(void)
 {
     struct weft__worker *sleeper;
     uint32_t none = 0;
 
-    if (weft__load(&weft__sched.idle, RELAXED) == 0)
-        return;
     /* The woken one is a spinner from now on. seq_cst: see above. */
     if (!weft__cas(&weft__sched.spinners, &none, 1, SEQ_CST, SEQ_CST))
         return;
@@ -98,14 +97,29 @@ void weft__idle_wake_one(void)
     wake(sleeper);
 }
 
+void weft__idle_wake_one(void)
+{
+    bool visit;
+
+    if (weft__load(&weft__sched.idle, RELAXED) == 0)
+        return;
+    visit = weft__visit_begin();
+    /* seq_cst: again, now that the run stays if it is still there. */
+    if (!visit || weft__load(&weft__sched.idle, SEQ_CST) != 0)
+        wake_one();
+    weft__visit_end(visit);
+}
+
 void weft__idle_wake_all(void)
 {
+    bool visit = weft__visit_begin();
     struct weft__worker *sleeper;
 
     while ((sleeper = idle_take_any())) {
         weft__fetch_add(&weft__sched.spinners, 1, SEQ_CST);
         wake(sleeper);
     }
+    weft__visit_end(visit);
 }
 
 bool weft__idle_spin_begin(struct weft__worker *w)

@@ -49,6 +49,8 @@ static void workers_join(void)
     weft__idle_wake_all();
     for (unsigned i = 0; i < weft__sched.started; i++)
         weft__os_thread_join(weft__sched.workers[i]->thread);
+    /* Nobody sleeps any more: who took a sleeper's mark is still to ring. */
+    weft__visits_wait();
     for (unsigned i = 0; i < weft__sched.count; i++)
         weft__worker_close(weft__sched.workers[i]);
     weft__timer_clear(weft__sched.count);

@@ -73,6 +73,13 @@ struct weft__fiber *weft__owner_self(void);
  * asleep is not dead. Cheap after the first time. */
 void weft__foreigner_note(void);
 
+/* From begin to end the run does not end, if it had not before: see foreign.c.
+ * Short, and without waiting. On a worker nothing. */
+bool weft__visit_begin(void);
+void weft__visit_end(bool visit);
+/* Of the run's end: until no visit is under way that has seen what is gone. */
+void weft__visits_wait(void);
+
 /* A thread of a lane: what it does is counted, so it is no foreigner. */
 void weft__lane_thread_begin(void);
 void weft__lane_thread_end(void);

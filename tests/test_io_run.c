@@ -3,9 +3,12 @@
  * are; a run leaves none of its own.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include "netpoll/desc.h"
+#include "sched/sched.h"
+#include "sched/worker.h"
 #include "tests/support_net.h"
 
 static int kept[2];
@@ -168,6 +171,91 @@ START_TEST(calls_without_a_run)
 }
 END_TEST
 
+/* --- Threads that do not know of the end ------------------------------------------ */
+
+enum { CLOSED = 8 };
+
+static int ends[CLOSED][2];
+static weft__au32 stage;
+
+/* As the run ends. */
+static void *close_all(void *arg)
+{
+    (void)arg;
+    while (!weft__load(&stage, ACQUIRE))
+        weft__os_thread_yield();
+    for (int i = 0; i < CLOSED; i++)
+        net_close(ends[i]);
+    return NULL;
+}
+
+static void watch_and_leave(int i)
+{
+    (void)i;
+    for (int k = 0; k < CLOSED; k++) {
+        net_pair((enum net_kind)(k % NET_KINDS), ends[k]);
+        net_watch(ends[k][0]);
+    }
+    weft__store(&stage, 1, RELEASE);
+}
+
+/* One worker, one loop: another that has known the number before lets go of
+ * nothing, but libuv asks the kernel, which TSan takes for a race. */
+START_TEST(a_thread_closes_descriptors_while_their_loop_ends)
+{
+    weft_config_t config = WEFT_CONFIG_INIT;
+
+    config.workers = 1;
+    for (int i = 0; i < ROUNDS(300); i++) {
+        pthread_t thread;
+
+        weft__store(&stage, 0, RELAXED);
+        must(pthread_create(&thread, NULL, close_all, NULL) == 0);
+        must(run_with(&config, watch_and_leave, i) == 0);
+        must(pthread_join(thread, NULL) == 0);
+        must(weft__desc_watched() == 0);
+    }
+}
+END_TEST
+
+static weft__au32 returned;
+
+/* Long enough for a run that does not wait for it. */
+static void *visit(void *arg)
+{
+    bool visiting = weft__visit_begin();
+
+    (void)arg;
+    must(visiting);
+    weft__store(&stage, 1, RELEASE);
+    while (!weft__load(&weft__sched.quit, ACQUIRE))
+        weft__os_thread_yield();
+    for (int i = 0; i < 100; i++) {
+        must(!weft__load(&returned, ACQUIRE));
+        usleep(1000);
+    }
+    weft__visit_end(visiting);
+    return NULL;
+}
+
+static void await_visitor(int i)
+{
+    (void)i;
+    while (!weft__load(&stage, ACQUIRE))
+        weft__os_thread_yield();
+}
+
+START_TEST(a_run_does_not_end_under_a_visitor)
+{
+    pthread_t thread;
+
+    must(pthread_create(&thread, NULL, visit, NULL) == 0);
+    must(run_with(NULL, await_visitor, 0) == 0);
+    weft__store(&returned, 1, RELEASE);
+    must(pthread_join(thread, NULL) == 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("io_run");
@@ -180,5 +268,7 @@ int main(void)
     tcase_add_test(tc, who_waits_at_the_end_is_cancelled);
     tcase_add_test(tc, a_thousand_runs_leave_no_descriptor);
     tcase_add_test(tc, calls_without_a_run);
+    tcase_add_test(tc, a_thread_closes_descriptors_while_their_loop_ends);
+    tcase_add_test(tc, a_run_does_not_end_under_a_visitor);
     return run_suite(suite);
 }
