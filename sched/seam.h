@@ -69,6 +69,15 @@ struct weft__seam {
 
 extern const struct weft__seam *weft__seam;
 
+/* For sched/os*.c: is there such an entry, and should this call fail? */
+#ifdef WEFT_SIM
+#define WEFT__SEAM(member) (weft__seam != NULL && weft__seam->member != NULL)
+#define WEFT__SEAM_FAULT(what) \
+    (WEFT__SEAM(fault) ? weft__seam->fault(what) : 0)
+#else
+#define WEFT__SEAM_FAULT(what) 0
+#endif
+
 uint64_t weft__seam_load(const volatile void *p, unsigned size, int order);
 void weft__seam_store(volatile void *p, uint64_t value, unsigned size,
                       int order);

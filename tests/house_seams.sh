@@ -9,7 +9,7 @@ mode=${3:-check}
 . "$source_dir/scripts/lib.sh"
 
 # The files that are the seam, and the two libraries built upon them.
-seams='^(sched/(atomic|seam)\.[ch]|sched/os\.[ch]|netpoll/os(_io|_io_sim|_signal|_signal_sim)?\.[ch]|netpoll/net_sim\.[ch]|netpoll/poller\.c|runtime/(sim|hook)/.*)$'
+seams='^(sched/(atomic|seam)\.[ch]|sched/os(_thread)?\.[ch]|netpoll/os(_io|_io_sim|_signal|_signal_sim)?\.[ch]|netpoll/net_sim\.[ch]|netpoll/poller\.c|runtime/(sim|hook)/.*)$'
 
 # What is called, not what is a member called so: p->poll(...) is ours.
 call='(^|[^A-Za-z0-9_.>])'
@@ -97,8 +97,8 @@ for file in sched/a.c sched/a.h netpoll/a.c runtime/a.c; do
     try clean $file 'static void poll(struct weft__worker *w)'
     try clean $file 'pthread_atfork(NULL, NULL, forked);'
 done
-for file in sched/atomic.h sched/os.h sched/os.c netpoll/os.c \
-    netpoll/poller.c runtime/sim/a.c; do
+for file in sched/atomic.h sched/os.h sched/os.c sched/os_thread.c \
+    netpoll/os.c netpoll/poller.c runtime/sim/a.c; do
     try clean $file '__atomic_store_n(&x, 1, 0); epoll_wait(); mmap();'
 done
 exit $failed

@@ -38,8 +38,8 @@ int weft__fault_happens(enum weft__seam_fault kind)
     return code != 0 && (f->nth == 0 || f->nth == call) ? code : 0;
 }
 
-/* Where the table has no entry sched/seam.c and sched/os.c make the plain
- * call. */
+/* Where the table has no entry sched/seam.c, sched/os.c and
+ * sched/os_thread.c make the plain call. */
 static const struct weft__seam passthrough = { .fault = weft__fault_happens };
 
 void weft__sim_passthrough(bool on)
