@@ -1,9 +1,12 @@
 /* Connecting: weft_connect(), and the calls that take names. */
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "netpoll/resolve.h"
 #include "tests/support_net.h"
 
 #define ANY(where) (struct sockaddr *)&(where), sizeof(where)
@@ -188,6 +191,221 @@ WEFT_TEST(nonsense_is_refused)
 }
 END_TEST
 
+/* --- Names of several addresses ------------------------------------------------------ */
+
+/* A name server that knows one name, of these addresses in this order; how
+ * many it has told, and how many of them weft has freed. */
+static struct sockaddr_in known[3];
+static int known_n = 2;
+static weft__au32 told, freed;
+enum { OURS = 4711 };
+
+static int ask(const char *node, const char *service,
+               const struct addrinfo *hints, struct addrinfo **res)
+{
+    struct addrinfo numeric = { .ai_flags = AI_NUMERICHOST,
+                                .ai_socktype = hints->ai_socktype };
+    struct addrinfo *list = NULL;
+
+    (void)node;
+    for (int i = known_n - 1; i >= 0; i--) {
+        struct addrinfo *one;
+
+        must(getaddrinfo("127.0.0.1", service, &numeric, &one) == 0);
+        must(one->ai_next == NULL);
+        memcpy(one->ai_addr, &known[i], sizeof(known[i]));
+        one->ai_flags = OURS;
+        one->ai_next = list;
+        list = one;
+        (void)weft__fetch_add(&told, 1, RELAXED);
+    }
+    *res = list;
+    return 0;
+}
+
+/* Weft calls this one: it stands before libc's. */
+void freeaddrinfo(struct addrinfo *list)
+{
+    void (*libcs)(struct addrinfo *);
+
+    *(void **)&libcs = dlsym(RTLD_NEXT, "freeaddrinfo");
+    for (struct addrinfo *ai = list; ai; ai = ai->ai_next)
+        (void)weft__fetch_add(&freed, ai->ai_flags == OURS, RELAXED);
+    libcs(list);
+}
+
+static void run_with_names(void (*body)(int), int i)
+{
+    weft__resolver = (struct weft__resolver){ ask, freeaddrinfo };
+    run_body(body, i);
+    ck_assert_uint_gt(weft__load(&told, RELAXED), 0);
+    ck_assert_uint_eq(weft__load(&freed, RELAXED), weft__load(&told, RELAXED));
+}
+
+static void check_peer(int fd, const struct sockaddr_in *where)
+{
+    struct sockaddr_in peer;
+    socklen_t size = sizeof(peer);
+
+    ck_code(fd < 0 ? fd : 0, 0);
+    ck_assert_int_eq(getpeername(fd, (struct sockaddr *)&peer, &size), 0);
+    ck_assert_uint_eq(peer.sin_port, where->sin_port);
+}
+
+/* The time between two attempts, of which none has failed. */
+#define DELAY WEFT_MS(250)
+
+enum first { REFUSES, DEAD, DEAD_AND_REFUSES, FIRSTS };
+
+static void connect_later(int i)
+{
+    struct sockaddr_in where;
+    int listener = net_listen(16, &where);
+    weft_time_t quickest = WEFT_SEC(60);
+    enum first first = (enum first)i;
+    struct full full;
+    unsigned before;
+
+    known[0] = known[1] = net_nobody();
+    if (first != REFUSES) {
+        full_open(&full);
+        known[0] = full.where;
+    }
+    known_n = first == DEAD_AND_REFUSES ? 3 : 2;
+    known[known_n - 1] = where;
+    before = open_descriptors();
+    for (int n = 0; n < (first == DEAD ? 1 : 5); n++) {
+        weft_time_t begin = weft_now(), took;
+        int fd = weft_tcp_connect("some.addresses", "80");
+
+        took = weft_now() - begin;
+        quickest = took < quickest ? took : quickest;
+        check_peer(fd, &where);
+        ck_assert_uint_eq(open_descriptors(), before + 1);
+        close_at(fd);
+    }
+    /* The dead one is given its time; one that refuses is not waited for. */
+    if (first != REFUSES) {
+        ck_assert_int_ge(quickest, DELAY);
+        full_close(&full);
+    }
+    if (first != DEAD)
+        ck_assert_int_lt(quickest, first == REFUSES ? DELAY : 2 * DELAY);
+    close_at(listener);
+}
+
+/* Nobody listens at the first address, or its host is dead; or one is dead and
+ * one refuses. */
+START_TEST(a_later_address_is_connected_to)
+{
+    run_with_names(connect_later, _i);
+}
+END_TEST
+
+/* Two addresses that fail, each at once or by an answer. */
+static void connect_to_none(int i)
+{
+    struct sockaddr_in nobody = net_nobody(), no_way = nobody;
+    unsigned before = open_descriptors();
+
+    no_way.sin_addr.s_addr = htonl(INADDR_BROADCAST);
+    known[0] = i == 1 ? no_way : nobody;
+    known[1] = i == 2 ? no_way : nobody;
+    ck_code(weft_tcp_connect("some.addresses", "80"),
+            i == 2 ? -ENETUNREACH : -ECONNREFUSED);
+    ck_code(weft_tcp_connect_until("some.addresses", "80", WEFT_FOREVER),
+            i == 2 ? -ENETUNREACH : -ECONNREFUSED);
+    ck_assert_uint_eq(open_descriptors(), before);
+}
+
+START_TEST(the_address_that_fails_last_has_its_say)
+{
+    run_with_names(connect_to_none, _i);
+}
+END_TEST
+
+struct name_connector {
+    weft_time_t until;
+    int answer;
+};
+
+static void *connect_by_name(void *arg)
+{
+    struct name_connector *c = arg;
+
+    c->answer = weft_tcp_connect_until("some.addresses", "80", c->until);
+    return NULL;
+}
+
+static void connect_late(int i)
+{
+    struct name_connector c = { .until = WEFT_FOREVER };
+    unsigned before;
+    struct full full;
+    weft_fiber_t f;
+    int fd;
+
+    (void)i;
+    full_open(&full);
+    known[0] = full.where;
+    known[1] = net_nobody();
+    before = open_descriptors();
+    f = spawn(connect_by_name, &c);
+    while (open_descriptors() == before)
+        weft_yield();
+    wait_until_parked(f);
+    /* There is room: the kernel sends again after a second. */
+    for (int n = 0; n < 2; n++) {
+        fd = weft_accept(full.listener, NULL, NULL);
+        ck_assert_int_ge(fd, 0);
+        close_at(fd);
+    }
+    join(f);
+    check_peer(c.answer, &full.where);
+    ck_assert_uint_eq(open_descriptors(), before + 1);
+    close_at(c.answer);
+    full_close(&full);
+}
+
+/* The second is refused meanwhile: that is not the end. */
+START_TEST(the_first_address_may_answer_late)
+{
+    run_with_names(connect_late, 0);
+}
+END_TEST
+
+/* Two hosts that are dead. */
+static void call_off(int how)
+{
+    struct name_connector c = { .until = WEFT_FOREVER };
+    unsigned before;
+    struct full full;
+    weft_fiber_t f;
+
+    full_open(&full);
+    known[0] = known[1] = full.where;
+    before = open_descriptors();
+    if (how == 1)
+        c.until = weft_after(DELAY + WEFT_MS(50));
+    f = spawn(connect_by_name, &c);
+    if (how == 0) {
+        while (open_descriptors() < before + 2)
+            weft_yield();
+        wait_until_parked(f);
+        ck_code(weft_cancel(f), 0);
+    }
+    join(f);
+    ck_code(c.answer, how == 0 ? -ECANCELED : -ETIMEDOUT);
+    ck_assert_uint_eq(open_descriptors(), before);
+    full_close(&full);
+}
+
+START_TEST(attempts_that_are_called_off_leave_nothing)
+{
+    run_with_names(call_off, _i);
+}
+END_TEST
+
 /* --- Unix --------------------------------------------------------------------------- */
 
 struct place {
@@ -351,6 +569,10 @@ int main(void)
     tcase_add_test(tc, connected_is_connected);
     tcase_add_test(tc, refused_and_tried_again);
     tcase_add_test(tc, nonsense_is_refused);
+    tcase_add_loop_test(tc, a_later_address_is_connected_to, 0, FIRSTS);
+    tcase_add_loop_test(tc, the_address_that_fails_last_has_its_say, 0, 3);
+    tcase_add_test(tc, the_first_address_may_answer_late);
+    tcase_add_loop_test(tc, attempts_that_are_called_off_leave_nothing, 0, 2);
     tcase_add_test(tc, unix_listener_that_is_full);
     tcase_add_test(tc, close_under_a_connect_to_a_full_listener);
     tcase_add_test(tc, unix_paths);
