@@ -26,7 +26,6 @@ enum {
 struct wait {
     int fd;
     short events;
-    bool ready_only; /* weft__blocking_wait() */
     bool write;
     bool nowait; /* the kernel knows RWF_NOWAIT for it */
     int again;   /* a terminal, opened once more; or -1 */
@@ -36,7 +35,7 @@ struct wait {
     size_t done;
     bool refused;     /* it was ready, and the call said EAGAIN */
     bool over;        /* the last call was made */
-    ssize_t result;   /* why it was the last; revents; or why none was made */
+    ssize_t result;   /* why it was the last; or why none was made */
     int64_t deadline; /* of the thread; that of a fiber is the lane's */
 
     weft__au32 stop; /* 1: no call begins any more */
@@ -219,12 +218,7 @@ static void *wait_main(void *arg)
         }
         if (wait_stopped(w))
             break;
-        if (w->ready_only) {
-            w->result = revents;
-            w->over = true;
-        } else {
-            w->over = wait_turn(w, revents);
-        }
+        w->over = wait_turn(w, revents);
     }
     if (w->again >= 0)
         weft__fd_close(w->again);
@@ -317,9 +311,8 @@ static int fiber_wait(struct wait *w, struct weft__fiber *self,
     struct weft__job job = {
         .fn = wait_main,
         .arg = w,
-        .what = w->ready_only ? "readiness of a blocking descriptor"
-                : w->write    ? "write to a blocking descriptor"
-                              : "read from a blocking descriptor",
+        .what = w->write ? "write to a blocking descriptor"
+                         : "read from a blocking descriptor",
         .fd = w->fd,
         .stop = wait_stop,
         .eager = eager
@@ -424,24 +417,6 @@ ssize_t weft__blocking_rw(struct weft__fiber *self, int fd, bool write,
     r = blocking_rw(self, fd, write, iov, n, deadline);
     weft__sigpipe_show(&sigpipe, r == -EPIPE);
     return r;
-}
-
-int weft__blocking_wait(struct weft__fiber *self, int fd, short events,
-                        int64_t deadline)
-{
-    struct wait w = {
-        .fd = fd, .events = events, .ready_only = true, .nowait = true
-    };
-    ssize_t revents;
-
-#ifdef WEFT_SIM
-    if (weft__seam != NULL)
-        return -ENOTSUP;
-#endif
-    revents = ready_now(fd, events);
-    if (revents == 0)
-        revents = wait_for_it(&w, self, deadline);
-    return revents > 0 && revents & POLLNVAL ? -EBADF : (int)revents;
 }
 
 /* --- Closing ----------------------------------------------------------------------- */

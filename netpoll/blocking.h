@@ -47,10 +47,6 @@ struct weft__fiber;
 ssize_t weft__blocking_rw(struct weft__fiber *self, int fd, bool write,
                           const struct iovec *iov, int n, int64_t deadline);
 
-/* Wait for readiness, and take nothing: the revents of poll(2), or as above. */
-int weft__blocking_wait(struct weft__fiber *self, int fd, short events,
-                        int64_t deadline);
-
 /*
  * From begin to end, waits on this descriptor end with -EBADF: those that are
  * under way, and those that come. For files too (file.h). In between the

@@ -33,12 +33,9 @@ void *call_one(void *call);
 /* What the call answered. */
 ssize_t answer(weft_fiber_t f);
 
-/* A fiber that waits for readiness. */
-struct readiness {
-    int fd;
-    short events;
-};
-void *await(void *readiness);
+/* Until there is something to read: a terminal's bytes come by way of the
+ * kernel. */
+void await_bytes(int fd);
 
 /* Wait until it is parked, and its thread at work. */
 void wait_until_waiting(weft_fiber_t f);

@@ -230,15 +230,9 @@ WEFT_TEST(what_is_there_is_had_though_it_is_late)
     open_ends(kind, ends, 0, -1);
     ck_assert_int_eq(rw(ends[0], false, &c, 1, WEFT_NOW), -EAGAIN);
     ck_assert_int_eq(rw(ends[0], false, &c, 1, weft_now()), -ETIMEDOUT);
-    ck_assert_int_eq(weft__blocking_wait(self(), ends[0], POLLIN, WEFT_NOW),
-                     -EAGAIN);
-    ck_assert_int_eq(
-        weft__blocking_wait(self(), ends[0], POLLIN, weft_now()),
-        -ETIMEDOUT);
     ck_assert_uint_eq(jobs_begun(WEFT__LANE_FD), 0);
     ck_assert_int_eq(write(ends[1], "abc", 3), 3);
-    while (weft__blocking_wait(self(), ends[0], POLLIN, WEFT_NOW) != POLLIN)
-        weft_yield(); /* a terminal's bytes come by way of the kernel */
+    await_bytes(ends[0]);
     ck_assert_int_eq(rw(ends[0], false, &c, 1, WEFT_NOW), 1);
     ck_assert_int_eq(c, 'a');
     ck_assert_int_eq(rw(ends[0], false, &c, 1, weft_now()), 1);
@@ -265,9 +259,7 @@ static void late_and_full(int i)
     wait_until_waiting(f);
     /* There is a byte, and no thread to fetch it. */
     ck_assert_int_eq(write(full_ends[1], "x", 1), 1);
-    while (weft__blocking_wait(self(), full_ends[0], POLLIN, WEFT_NOW) !=
-           POLLIN)
-        weft_yield();
+    await_bytes(full_ends[0]);
     ck_assert_int_eq(rw(full_ends[0], false, &c, 1, WEFT_NOW), -EAGAIN);
     ck_assert_int_eq(rw(full_ends[0], false, &c, 1, weft_now()),
                      -ETIMEDOUT);
@@ -286,33 +278,6 @@ START_TEST(who_may_not_wait_is_not_queued)
     open_ends(TERMINAL, full_ends, 0, -1);
     ck_code(run_with(&config, late_and_full, 0), 0);
     close_ends(full_ends);
-}
-END_TEST
-
-/* --- Readiness -------------------------------------------------------------------------- */
-
-WEFT_TEST(readiness_takes_nothing)
-{
-    enum kind kind = (enum kind)_i;
-    int ends[2];
-    char buf[4];
-    struct readiness in = { .events = POLLIN };
-    weft_fiber_t f;
-
-    open_ends(kind, ends, 0, -1);
-    in.fd = ends[0];
-    f = spawn(await, &in);
-    wait_until_waiting(f);
-    ck_assert_int_eq(write(ends[1], "ab", 2), 2);
-    ck_assert_int_eq(answer(f), POLLIN);
-    ck_assert_int_eq(answer(spawn(await, &in)), POLLIN);
-    ck_assert_int_eq(get(ends[0], buf, 4), 2);
-    f = spawn(await, &in);
-    wait_until_waiting(f);
-    close(ends[1]);
-    ck_assert_int_ne(answer(f) & POLLHUP, 0);
-    close(ends[0]);
-    ck_assert_int_eq(answer(spawn(await, &in)), -EBADF);
 }
 END_TEST
 
@@ -354,7 +319,6 @@ int main(void)
     tcase_add_loop_test(tcase, what_is_there_is_had_though_it_is_late, 0,
                         KINDS);
     tcase_add_test(tcase, who_may_not_wait_is_not_queued);
-    tcase_add_loop_test(tcase, readiness_takes_nothing, 0, KINDS);
     tcase_add_test(tcase, without_a_descriptor_the_wait_says_so);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

@@ -37,11 +37,10 @@ WEFT_TEST(a_read_that_is_ended_took_nothing)
     int ends[2];
     char buf[8] = "";
     struct call c = { .buf = buf, .n = sizeof(buf) };
-    struct readiness in = { .events = POLLIN };
     weft_fiber_t f;
 
     open_ends(kind, ends, 0, -1);
-    in.fd = c.fd = ends[0];
+    c.fd = ends[0];
     f = spawn(call_one, &c);
     wait_until_waiting(f);
     end_wait(how, f, c.fd);
@@ -52,16 +51,8 @@ WEFT_TEST(a_read_that_is_ended_took_nothing)
     if (how == CLOSE) {
         /* And one that comes later does not begin. */
         ck_assert_int_eq(answer(spawn(call_one, &c)), -EBADF);
-        ck_assert_int_eq(answer(spawn(await, &in)), -EBADF);
         weft__blocking_close_end(&closing);
     }
-    f = spawn(await, &in);
-    wait_until_waiting(f);
-    end_wait(how, f, c.fd);
-    ck_assert_int_eq(answer(f), codes[how]);
-    if (how == CLOSE)
-        weft__blocking_close_end(&closing);
-
     ck_assert_int_eq(write(ends[1], "hello", 5), 5);
     ck_assert_int_eq(get(ends[0], buf, sizeof(buf)), 5);
     ck_assert_str_eq(buf, "hello");
@@ -129,10 +120,6 @@ WEFT_TEST(a_deadline_ends_a_wait)
 
     open_ends(kind, ends, 0, -1);
     ck_assert_int_eq(rw(ends[0], false, &c, 1, until), -ETIMEDOUT);
-    ck_assert_int_ge(weft_now(), until);
-    until = weft_after(WEFT_MS(5));
-    ck_assert_int_eq(weft__blocking_wait(self(), ends[0], POLLIN, until),
-                     -ETIMEDOUT);
     ck_assert_int_ge(weft_now(), until);
     close_ends(ends);
 }
@@ -264,7 +251,6 @@ struct outside {
     weft__au32 begun;
     weft_time_t until;
     ssize_t answer;
-    ssize_t ready;
     char buf[8];
 };
 
@@ -274,14 +260,6 @@ static void read_outside(void *arg)
 
     weft__store(&o->begun, 1, RELEASE);
     o->answer = rw(o->fd, false, o->buf, sizeof(o->buf), o->until);
-}
-
-static void await_outside(void *arg)
-{
-    struct outside *o = arg;
-
-    weft__store(&o->begun, 1, RELEASE);
-    o->answer = weft__blocking_wait(NULL, o->fd, POLLIN, o->until);
 }
 
 WEFT_TEST(a_thread_waits_by_itself)
@@ -309,12 +287,8 @@ WEFT_TEST(a_thread_waits_by_itself)
     o.until = WEFT_NOW;
     on_thread(read_outside, &o);
     ck_assert_int_eq(o.answer, -EAGAIN);
-    on_thread(await_outside, &o);
-    ck_assert_int_eq(o.answer, -EAGAIN);
     ck_assert_int_eq(write(ends[1], "x", 1), 1);
     o.until = WEFT_FOREVER;
-    on_thread(await_outside, &o);
-    ck_assert_int_eq(o.answer, POLLIN);
     on_thread(read_outside, &o);
     ck_assert_int_eq(o.answer, 1);
     ck_assert_uint_eq(jobs_begun(WEFT__LANE_FD), 0);
@@ -334,7 +308,7 @@ WEFT_TEST(a_close_ends_a_threads_wait)
         struct outside o = { .fd = ends[0], .until = WEFT_FOREVER };
         struct foreign t;
 
-        foreign_start(&t, i % 2 ? read_outside : await_outside, &o);
+        foreign_start(&t, read_outside, &o);
         wait_for(&o.begun, 1);
         for (uint32_t n = next_random(&random) % 200; n > 0; n--)
             weft_yield();
