@@ -312,14 +312,10 @@ int weft__desc_close_if(int fd, uint64_t gen)
     return retire(weft__desc_look(fd), true, &gen);
 }
 
-int weft__desc_fresh(int fd, enum weft__kind kind)
+static void renew(struct weft__desc *d, uint32_t flags, enum weft__kind kind)
 {
-    struct weft__desc *d;
-    int status = desc_at(fd, &d);
     uint64_t word, next;
 
-    if (status != 0)
-        return -ENOMEM;
     word = weft__load(&d->word, RELAXED); /* the swap checks it */
     /* Shut to calls on the old number until the record is clean. */
     do {
@@ -335,9 +331,27 @@ int weft__desc_fresh(int fd, enum weft__kind kind)
     }
     if (weft__load(&d->home, ACQUIRE))
         weft__on_base(weft__fiber_self(), weft__desc_unwatch, d);
-    desc_clear(d, WEFT__FD_MADE, kind);
+    desc_clear(d, flags, kind);
     weft__store(&d->word, next, RELEASE);
+}
+
+int weft__desc_fresh(int fd, enum weft__kind kind)
+{
+    struct weft__desc *d;
+
+    if (desc_at(fd, &d) != 0)
+        return -ENOMEM;
+    renew(d, WEFT__FD_MADE, kind);
     return 0;
+}
+
+void weft__desc_received(int fd)
+{
+    struct weft__desc *d = weft__desc_look(fd);
+
+    /* No record: nothing is known of it. */
+    if (d)
+        renew(d, 0, WEFT__KIND_UNKNOWN);
 }
 
 void weft__desc_forked(void)
@@ -368,12 +382,23 @@ void weft__desc_forked(void)
 
 /* --- What it is --------------------------------------------------------------- */
 
+/* Is this still so? What weft did not make may have been closed behind its back,
+ * and a call on what blocks now would hold up a whole worker. (A call on a
+ * socket never waits, whatever its mode.) */
+static bool kind_holds(struct weft__desc *d, enum weft__kind kind)
+{
+    return kind != WEFT__KIND_UNKNOWN &&
+           (kind != WEFT__KIND_POLLED ||
+            weft__load(&d->flags, RELAXED) & WEFT__FD_MADE ||
+            weft__fd_flags(d->fd) > 0);
+}
+
 enum weft__kind weft__desc_kind(struct weft__desc *d)
 {
     /* relaxed: a fact of the file, whoever finds it out. */
     enum weft__kind kind = weft__load(&d->kind, RELAXED);
 
-    if (kind != WEFT__KIND_UNKNOWN)
+    if (kind_holds(d, kind))
         return kind;
     switch (weft__fd_what(d->fd)) {
     case WEFT__FD_IS_STREAM:

@@ -106,8 +106,12 @@ static inline bool weft__desc_same(const struct weft__use *use)
            use->gen;
 }
 
-/* A number that weft has just received from the kernel. -ENOMEM. */
+/* A number that weft has just received from the kernel, for a file that it made.
+ * -ENOMEM. */
 int weft__desc_fresh(int fd, enum weft__kind kind);
+/* The same for a file that others have, too: what was known of the number is
+ * forgotten. */
+void weft__desc_received(int fd);
 
 /* Let go of what is known of a number: with `close`, close it, too. As
  * weft_close() and weft_fd_forget(). */

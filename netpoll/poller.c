@@ -313,9 +313,9 @@ static void watch_event(uv_poll_t *handle, int status, int events)
 }
 
 static int watch_init(struct weft__poller *p, struct watch *watch, int fd,
-                      bool made)
+                      bool keep_mode)
 {
-    int mode = made ? 1 : weft__fd_flags(fd);
+    int mode = keep_mode ? weft__fd_flags(fd) : 1;
     int status;
 
     if (mode < 0)
@@ -331,7 +331,7 @@ static int watch_init(struct weft__poller *p, struct watch *watch, int fd,
 }
 
 /* The lock is held. */
-static int watch_start(struct weft__poller *p, int fd, bool made)
+static int watch_start(struct weft__poller *p, int fd, bool keep_mode)
 {
     struct watch *watch = watch_at(p, fd);
     int status = 0;
@@ -339,7 +339,7 @@ static int watch_start(struct weft__poller *p, int fd, bool made)
     if (!watch)
         return -ENOMEM;
     if (!watch->known)
-        status = watch_init(p, watch, fd, made);
+        status = watch_init(p, watch, fd, keep_mode);
     if (status == 0)
         status = uv_poll_start(&watch->handle,
                                UV_READABLE | UV_WRITABLE | UV_DISCONNECT |
@@ -357,14 +357,14 @@ static int watch_start(struct weft__poller *p, int fd, bool made)
     return status;
 }
 
-int weft__poller_add(struct weft__poller *poller, int fd, bool made)
+int weft__poller_add(struct weft__poller *poller, int fd, bool keep_mode)
 {
     struct weft__batch batch = { 0 };
     int saved = errno;
     int status;
 
     weft__lock_acquire(&poller->lock);
-    status = watch_start(poller, fd, made);
+    status = watch_start(poller, fd, keep_mode);
     if (status == 0)
         (void)poller_run(poller, &batch);
     weft__lock_release(&poller->lock);
@@ -386,6 +386,12 @@ void weft__poller_remove(struct weft__poller *poller, int fd)
     }
     weft__lock_release(&poller->lock);
     errno = saved;
+}
+
+void weft__poller_settle(struct weft__poller *poller)
+{
+    weft__lock_acquire(&poller->lock);
+    weft__lock_release(&poller->lock);
 }
 
 int weft__poller_rearm(struct weft__poller *poller, int fd)

@@ -34,13 +34,16 @@ void weft__poller_wake(struct weft__poller *poller);
 
 /*
  * Watch a descriptor, from now on and at each edge; what is ready already is
- * told, too. `made`: it is weft's own, and non-blocking. Tells of events
- * through weft__wait_event(), inside a pass.
+ * told, too. `keep_mode`: others share it, so it stays in the mode it is in, and
+ * libuv changes that for a moment only. Tells of events through
+ * weft__wait_event(), inside a pass.
  *
  * On an ordinary thread stack, with no inner lock held. 0, -EPERM (what epoll
  * does not take), -EBADF, -ENOMEM (also: the user's share of watches).
  */
-int weft__poller_add(struct weft__poller *poller, int fd, bool made);
+int weft__poller_add(struct weft__poller *poller, int fd, bool keep_mode);
+/* Until those who change something here at this moment are done. */
+void weft__poller_settle(struct weft__poller *poller);
 /* No more. The number may be added again. Likewise. */
 void weft__poller_remove(struct weft__poller *poller, int fd);
 /* Tell of what is ready now once more. From anywhere. 0, or -ENOENT: that

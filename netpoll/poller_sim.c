@@ -94,11 +94,11 @@ int weft__poller_pass(struct weft__poller *poller)
 
 /* --- Watching ------------------------------------------------------------------ */
 
-int weft__poller_add(struct weft__poller *poller, int fd, bool made)
+int weft__poller_add(struct weft__poller *poller, int fd, bool keep_mode)
 {
     int status;
 
-    (void)made;
+    (void)keep_mode;
     weft__lock_acquire(&poller->lock);
     status = weft__net_watch(poller, fd);
     weft__lock_release(&poller->lock);
@@ -109,6 +109,12 @@ void weft__poller_remove(struct weft__poller *poller, int fd)
 {
     weft__lock_acquire(&poller->lock);
     weft__net_unwatch(poller, fd);
+    weft__lock_release(&poller->lock);
+}
+
+void weft__poller_settle(struct weft__poller *poller)
+{
+    weft__lock_acquire(&poller->lock);
     weft__lock_release(&poller->lock);
 }
 

@@ -73,12 +73,28 @@ static int event_in(struct weft__desc *d, enum weft__dir dir, uint32_t set,
     return woken;
 }
 
+/* libuv does not tell of a hang-up that comes with room to write and nothing to
+ * read: the master of a terminal whose other end was closed, a listener that was
+ * shut down. A stream that weft made is connected, most likely, and its hang-up
+ * comes with an end to read: there only those who wait are told, so that its
+ * reader need not look each time there is room. */
+static bool may_hang_up(struct weft__desc *d)
+{
+    /* acquire: see event_in(). */
+    uint32_t flags = weft__load(&d->flags, ACQUIRE);
+
+    return !(flags & WEFT__FD_MADE) || flags & WEFT__FD_LISTENER ||
+           flags & (WEFT__FD_WAITERS(WEFT__IN) | WEFT__FD_WAITERS(WEFT__ODD)) ||
+           weft__load(&d->kind, RELAXED) != WEFT__KIND_STREAM;
+}
+
 int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
                      struct weft__batch *batch)
 {
     struct weft__desc *d = weft__desc_look(fd);
     uint32_t set = 0;
     int woken = 0;
+    bool maybe_hangup;
 
     /* Of a file that is no longer watched here. acquire: pairs with the
      * release of who registered it. */
@@ -91,13 +107,14 @@ int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
         set |= WEFT__FD_URGENT;
     if (events & WEFT__EVENT_ERROR)
         set |= WEFT__FD_HANGUP | WEFT__FD_STOPPED;
-    /* relaxed: see weft__wait_accepts(). */
-    if (events & ~WEFT__EVENT_OUT ||
-        weft__load(&d->flags, RELAXED) & WEFT__FD_LISTENER)
+    maybe_hangup = events == WEFT__EVENT_OUT && may_hang_up(d);
+    if (events & ~WEFT__EVENT_OUT || maybe_hangup)
         woken += event_in(d, WEFT__IN, set, batch);
     if (events & (WEFT__EVENT_OUT | WEFT__EVENT_HANGUP | WEFT__EVENT_ERROR))
         woken += event_in(d, WEFT__OUT, set, batch);
-    if (events & (WEFT__EVENT_HANGUP | WEFT__EVENT_URGENT | WEFT__EVENT_ERROR))
+    if (events & (WEFT__EVENT_HANGUP | WEFT__EVENT_URGENT |
+                  WEFT__EVENT_ERROR) ||
+        maybe_hangup)
         woken += event_in(d, WEFT__ODD, set, batch);
     return woken;
 }
@@ -196,24 +213,43 @@ static void watch_here(void *arg)
     struct weft__desc *d = w->desc;
     struct weft__poller *here = weft__worker_self()->poller;
     void *home = NULL;
-    uint32_t flags = weft__load(&d->flags, RELAXED);
+    uint32_t flags;
 
     /* First the claim, so that one loop has it; what waits for it meanwhile
      * is told by the kernel's first look at the registration. acquire, release:
-     * the record and its home go together. */
-    if (!weft__cas(&d->home, &home, (void *)here, ACQ_REL, ACQUIRE)) {
-        if (!(flags & WEFT__FD_STOPPED))
+     * the record and its home go together. seq_cst: then the look at the flags,
+     * see weft__wait_switch(). */
+    if (!weft__cas(&d->home, &home, (void *)here, SEQ_CST, ACQUIRE)) {
+        if (!(weft__load(&d->flags, RELAXED) & WEFT__FD_STOPPED))
             return;
         here = home;
     }
-    weft__fetch_and(&d->flags, ~WEFT__FD_STOPPED, ACQ_REL);
-    w->status = weft__poller_add(here, d->fd, flags & WEFT__FD_MADE);
+    flags = weft__fetch_and(&d->flags, ~WEFT__FD_STOPPED, SEQ_CST);
+    w->status = weft__poller_add(
+        here, d->fd, !(flags & (WEFT__FD_MADE | WEFT__FD_SWITCHED)));
     if (w->status == 0)
         return;
     weft__store(&d->home, (void *)NULL, RELEASE);
     /* Who relied on it shall find out by itself. */
     weft__fetch_or(&d->flags, WEFT__FD_READY_ALL, ACQ_REL);
     weft__desc_wake_all(d, WEFT__CAUSE_OK);
+}
+
+int weft__wait_switch(struct weft__use *use)
+{
+    struct weft__desc *d = use->desc;
+    struct weft__poller *home;
+
+    /* seq_cst: the flag, then the look for a loop. Of us and of one that takes
+     * the descriptor into a loop, one sees the other. */
+    if (!(weft__fetch_or(&d->flags, WEFT__FD_SWITCHED, SEQ_CST) &
+          WEFT__FD_SWITCHED)) {
+        home = weft__load(&d->home, SEQ_CST);
+        /* Under way, it may put the old mode back: only before we go on. */
+        if (home)
+            weft__poller_settle(home);
+    }
+    return weft__fd_nonblocking(d->fd, true);
 }
 
 int weft__wait_pause(struct weft__fiber *self, int64_t pause,
@@ -237,9 +273,12 @@ int weft__wait_pause(struct weft__fiber *self, int64_t pause,
 static int error_pause(struct weft__desc *d, struct weft__fiber *self,
                        int64_t deadline)
 {
-    /* relaxed: how long a pause is, is no one's life. */
-    uint32_t errors = weft__load(&d->errors, RELAXED);
+    uint32_t errors;
 
+    /* relaxed, here and below: how long a pause is, is no one's life. */
+    if (!(weft__load(&d->flags, RELAXED) & WEFT__FD_STOPPED))
+        return 0;
+    errors = weft__load(&d->errors, RELAXED);
     if (errors < ERROR_DOUBLINGS)
         weft__store(&d->errors, errors + 1, RELAXED);
     if (errors == 0)
@@ -271,8 +310,7 @@ static void same_file(struct weft__desc *d)
 #endif
 
 /* See to it that events of the descriptor reach a loop. */
-static int watch(struct weft__desc *d, struct weft__fiber *self,
-                 int64_t deadline)
+static int watch(struct weft__desc *d, struct weft__fiber *self)
 {
     /* acquire: the home that it names. */
     struct weft__poller *home = weft__load(&d->home, ACQUIRE);
@@ -291,10 +329,6 @@ static int watch(struct weft__desc *d, struct weft__fiber *self,
         if (status != -ENOENT)
             return status;
         weft__on_base(self, weft__desc_unwatch, d);
-    } else if (flags & WEFT__FD_STOPPED) {
-        status = error_pause(d, self, deadline);
-        if (status != 0)
-            return status;
     }
     weft__on_base(self, watch_here, &w);
     return w.status;
@@ -328,7 +362,9 @@ int weft__wait(struct weft__use *use, enum weft__dir dir,
     deadline = weft__wait_clip(d, deadline);
     status = weft__wait_refused(self, deadline);
     if (status == 0)
-        status = watch(d, self, deadline);
+        status = error_pause(d, self, deadline);
+    if (status == 0)
+        status = watch(d, self);
     if (status != 0)
         return status;
     /* No edge follows a hang-up: what is there is asked for. An error is not:
@@ -338,7 +374,7 @@ int weft__wait(struct weft__use *use, enum weft__dir dir,
     if (dir == WEFT__IN &&
         weft__load(&d->flags, RELAXED) & WEFT__FD_HANGUP &&
         weft__fd_ask(d->fd, POLLIN) & ~POLLERR)
-        return 0;
+        return 1;
 
     weft__lock_acquire(&d->lock);
     if (!weft__desc_current(use)) {
@@ -384,7 +420,7 @@ int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
     w->blocking = weft__desc_kind(w->use.desc) == WEFT__KIND_BLOCKING;
     if (w->blocking)
         return 0;
-    status = watch(w->use.desc, self, WEFT_FOREVER);
+    status = watch(w->use.desc, self);
     /* What epoll refuses is always ready: `ask` will say so. */
     if (status == 0 || status == -EPERM)
         return 0;

@@ -55,6 +55,7 @@ enum weft__dir { WEFT__IN, WEFT__OUT, WEFT__ODD };
  * other event, and libuv keeps that to itself: so for acceptors every event
  * counts. */
 #define WEFT__FD_LISTENER ((uint32_t)1024)
+#define WEFT__FD_SWITCHED ((uint32_t)2048) /* to non-blocking mode, by weft */
 
 /* What an event says; see weft__wait_event(). */
 #define WEFT__EVENT_IN 1u
@@ -98,14 +99,20 @@ static inline void weft__wait_accepts(struct weft__use *use)
         weft__fetch_or(&use->desc->flags, WEFT__FD_LISTENER, RELAXED);
 }
 
-/* The call fetched an error: what made libuv stop the handle is gone. */
+/* Switch a descriptor that is not weft's to non-blocking mode, for good: a loop
+ * that takes it does not put the old mode back. 0, or what the kernel says. */
+int weft__wait_switch(struct weft__use *use);
+
+/* The call found something, or fetched an error: what made libuv stop the handle
+ * is gone, or keeps nobody from going on. */
 void weft__wait_fetched(struct weft__use *use);
 
 /* Urgent data was seen, or is about to be taken, and its event may not come any
  * more: the short-read rule ends here, also for who has just relied on it. */
 void weft__wait_urgent(struct weft__use *use);
 
-/* Park until the direction may be tried again. 0: try; -EPERM: epoll does not
+/* Park until the direction may be tried again. 0: try; 1: the same, but nobody
+ * has waited, since poll(2) says that there is something; -EPERM: epoll does not
  * take such a file; else the code of the call. */
 int weft__wait(struct weft__use *use, enum weft__dir dir,
                struct weft__fiber *self, int64_t deadline, const char *what);

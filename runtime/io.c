@@ -30,17 +30,23 @@ int weft__io_begin(struct weft__io *io)
     return weft__desc_use(io->fd, &io->use);
 }
 
+void weft__io_over(struct weft__fiber *self, int64_t deadline)
+{
+    weft__au64 *calls;
+
+    if (!self || deadline == WEFT_NOW)
+        return;
+    calls = &self->worker->io_calls;
+    weft__count(calls, 1);
+    /* relaxed: the worker's own. */
+    if (weft__load(calls, RELAXED) % IO_BUDGET == 0)
+        weft__yield(self);
+}
+
 ssize_t weft__io_end(struct weft__io *io, ssize_t answer)
 {
     weft__desc_done(&io->use);
-    if (io->self && io->deadline != WEFT_NOW) {
-        weft__au64 *calls = &io->self->worker->io_calls;
-
-        weft__count(calls, 1);
-        /* relaxed: the worker's own. */
-        if (weft__load(calls, RELAXED) % IO_BUDGET == 0)
-            weft__yield(io->self);
-    }
+    weft__io_over(io->self, io->deadline);
     return answer;
 }
 
@@ -67,9 +73,21 @@ static ssize_t given_up(ssize_t answer)
  * to read. */
 #define IO_ASIDE (MSG_OOB | MSG_ERRQUEUE)
 
+/* On some sockets that were shut for reading (datagrams, Unix listeners) only a
+ * call that waits learns of it. */
+static bool shut_for_reading(const struct weft__io *io)
+{
+    /* relaxed: a fact of the file. */
+    enum weft__kind kind = weft__load(&io->use.desc->kind, RELAXED);
+
+    return (kind == WEFT__KIND_STREAM || kind == WEFT__KIND_SOCKET) &&
+           weft__fd_ask(io->fd, POLLRDHUP) & (POLLRDHUP | POLLHUP);
+}
+
 ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
 {
     bool never_waits = io->flags & (MSG_DONTWAIT | IO_ASIDE);
+    bool asked = false; /* nobody has waited: poll(2) says, go on */
 
     for (;;) {
         int status;
@@ -80,18 +98,25 @@ ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
             weft__wait_refused(io->self, io->deadline) != 0) {
             ssize_t got = try(io);
 
-            if (got < 0 && got != -EAGAIN)
+            if (got != -EAGAIN)
                 weft__wait_fetched(&io->use);
             if (!drained(io, got) &&
                 (got != -EAGAIN || io->flags & IO_ASIDE))
                 weft__wait_again(&io->use, WEFT__IN);
             if (got != -EAGAIN || never_waits)
                 return given_up(got);
+            if (asked && shut_for_reading(io))
+                return io->shut;
+            /* Poll(2) and the call do not agree, and may not for long. */
+            status = asked ? weft__io_pause(io, IO_PAUSE) : 0;
+            if (status != 0)
+                return status;
         }
         status = weft__wait(&io->use, WEFT__IN, io->self, io->deadline,
                             "descriptor to read from");
-        if (status != 0)
+        if (status < 0)
             return status;
+        asked = status > 0;
         /* Woken, and then closed by other means than weft's. */
         if (!weft__desc_same(&io->use))
             return -EBADF;
@@ -111,8 +136,7 @@ ssize_t weft__io_out(struct weft__io *io, weft__io_try try)
             ssize_t put = try(io);
 
             if (put != -EAGAIN) {
-                if (put < 0)
-                    weft__wait_fetched(&io->use);
+                weft__wait_fetched(&io->use);
                 /* The edge may have come before the clear. */
                 if (cleared)
                     weft__wait_again(&io->use, WEFT__OUT);

@@ -29,6 +29,8 @@ struct weft__io {
     socklen_t *sa_len;
     struct msghdr *msg;
     bool elsewhere; /* a datagram to an address that the call names */
+    int shut;       /* the answer of what would wait on a socket that is shut
+                       for reading */
 };
 
 typedef ssize_t (*weft__io_try)(struct weft__io *io);
@@ -37,6 +39,8 @@ typedef ssize_t (*weft__io_try)(struct weft__io *io);
 int weft__io_begin(struct weft__io *io);
 /* Let go of it; passes the answer through. */
 ssize_t weft__io_end(struct weft__io *io, ssize_t answer);
+/* A call on descriptors is over: now and then the caller lets others run. */
+void weft__io_over(struct weft__fiber *self, int64_t deadline);
 
 /* Read, or write, by `try`, and wait as long as it answers -EAGAIN. */
 ssize_t weft__io_in(struct weft__io *io, weft__io_try try);
@@ -53,6 +57,10 @@ int weft__io_made_two(const int made[2], enum weft__kind kind, int fds[2]);
  * for in its place. A set whose fd is below 0 is made. 0, or a code. */
 int weft__poll_aside(struct pollfd *set, const struct pollfd *fds,
                      nfds_t which);
+
+/* weft_accept() from a listener of this generation only: -EBADF, if the number
+ * is another's by now. */
+int weft__accept_only(int fd, uint64_t gen);
 
 /* 0, or -EINVAL. */
 int weft__io_check(const void *buf, size_t n);

@@ -247,6 +247,7 @@ int weft_poll_until(struct pollfd *fds, nfds_t n, weft_time_t deadline)
         ready = poll_all(fds, n, self, deadline);
     if (ready > 0)
         note_urgent(fds, n);
+    weft__io_over(self, deadline);
     return ready;
 }
 

@@ -42,6 +42,7 @@
 #include <stdlib.h>
 
 #include "runtime/chan.h"
+#include "runtime/io.h"
 #include "runtime/select_fd.h"
 #include "sched/fatal.h"
 #include "sched/join.h"
@@ -530,6 +531,7 @@ int weft_select_until(weft_case_t *cases, size_t n, weft_time_t deadline)
                         .deadline = deadline,
                         .alarm = WEFT_FOREVER,
                         .limit = WEFT_FOREVER };
+    int status;
 
     if (n > WEFT_SELECT_MAX || (!cases && n))
         return -EINVAL;
@@ -542,7 +544,11 @@ int weft_select_until(weft_case_t *cases, size_t n, weft_time_t deadline)
         return -ECANCELED;
     if (!(s.chans | s.joins | s.alarms | s.fds) && deadline == WEFT_FOREVER)
         return -EDEADLK;
-    return s.fds ? select_fds(&s, n) : select_sized(&s, n);
+    if (!s.fds)
+        return select_sized(&s, n);
+    status = select_fds(&s, n);
+    weft__io_over(s.self, deadline);
+    return status;
 }
 
 int weft_select(weft_case_t *cases, size_t n)

@@ -20,6 +20,7 @@
 
 #include "netpoll/desc.h"
 #include "netpoll/wait.h"
+#include "runtime/io.h"
 #include "sched/lock.h"
 #include "sched/os.h"
 #include "sched/park.h"
@@ -257,15 +258,17 @@ static void stop(struct server *s)
 
 /* --- The loop ------------------------------------------------------------------------ */
 
-/* The generation of a number, plus one; 0: it is being closed. */
-static uint64_t generation(int fd)
+/* The generation of a number; -EBADF: it is being closed, or none. */
+static int generation(int fd, uint64_t *gen)
 {
     struct weft__use use;
+    int status = weft__desc_use(fd, &use);
 
-    if (weft__desc_use(fd, &use) != 0)
-        return 0;
+    if (status != 0)
+        return status;
+    *gen = use.gen;
     weft__desc_done(&use);
-    return use.gen + 1;
+    return 0;
 }
 
 /* Until one more may come. No event tells here that the listener is closed,
@@ -275,35 +278,39 @@ static int wait_for_room(struct server *s, int listen_fd, uint64_t gen)
     int status;
 
     do {
+        uint64_t now;
+
         status = wait_for(s, s->opt.max_connections - 1, 0,
                           weft_after(SERVE_LOOK));
-        if (status == -ETIMEDOUT && generation(listen_fd) != gen)
+        if (status == -ETIMEDOUT &&
+            (generation(listen_fd, &now) != 0 || now != gen))
             status = -EBADF;
     } while (status == -ETIMEDOUT);
     return status;
 }
 
+/* The listener may be closed while nothing of ours uses it, and its number given
+ * to another: so each accept is of this one only. */
 static int serve(struct server *s, int listen_fd)
 {
-    uint64_t gen = generation(listen_fd);
+    uint64_t gen = 0;
+    int status = generation(listen_fd, &gen);
 
-    for (;;) {
-        int status = 0;
+    while (status == 0) {
         int fd;
 
         if (s->opt.max_connections > 0)
             status = wait_for_room(s, listen_fd, gen);
         if (status != 0)
             return status;
-        fd = weft_accept(listen_fd, NULL, NULL);
+        fd = weft__accept_only(listen_fd, gen);
         if (fd < 0)
             return fd;
         status = conn_start(s, fd);
         if (status == -ENOMEM)
             status = weft_sleep(SERVE_PAUSE);
-        if (status != 0)
-            return status;
     }
+    return status;
 }
 
 int weft_serve(int listen_fd, void (*handler)(int fd, void *arg), void *arg,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdint.h>
+#include <string.h>
 #include <weft/io.h>
 
 #include "netpoll/os.h"
@@ -29,9 +30,27 @@ static ssize_t try_recvfrom(struct weft__io *io)
                              io->sa_len);
 }
 
+/* Descriptors that came along have numbers that may have been weft's before. */
 static ssize_t try_recvmsg(struct weft__io *io)
 {
-    return weft__fd_recvmsg(io->fd, io->msg, io->flags);
+    ssize_t got = weft__fd_recvmsg(io->fd, io->msg, io->flags);
+
+    if (got < 0 || !io->msg->msg_control)
+        return got;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(io->msg); c;
+         c = CMSG_NXTHDR(io->msg, c)) {
+        const unsigned char *data = CMSG_DATA(c);
+        int fd;
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t n = c->cmsg_len - CMSG_LEN(0); n >= sizeof(fd);
+             n -= sizeof(fd), data += sizeof(fd)) {
+            memcpy(&fd, data, sizeof(fd));
+            weft__desc_received(fd);
+        }
+    }
+    return got;
 }
 
 static ssize_t try_send(struct weft__io *io)
@@ -210,53 +229,69 @@ static ssize_t try_accept(struct weft__io *io)
     return answer;
 }
 
-/* A listener that would block its worker is switched. Not once and for all: a
- * number that weft did not make may have become another's. What is no socket
- * keeps its mode: the call will say so. */
-static int never_block(struct weft__desc *d)
+/* A listener, or a socket that connects, would block its worker: it is switched.
+ * Not once and for all: a number that weft did not make may have become
+ * another's, of another kind. What is no socket keeps its mode: the call will
+ * say so. */
+static int never_block(struct weft__use *use)
 {
     enum weft__kind kind;
 
     /* relaxed: a fact of the file. */
-    if (weft__load(&d->flags, RELAXED) & WEFT__FD_MADE)
+    if (weft__load(&use->desc->flags, RELAXED) & WEFT__FD_MADE)
         return 0;
-    kind = weft__desc_kind(d);
+    weft__store(&use->desc->kind, WEFT__KIND_UNKNOWN, RELAXED);
+    kind = weft__desc_kind(use->desc);
     if (kind != WEFT__KIND_STREAM && kind != WEFT__KIND_SOCKET)
         return 0;
-    return weft__fd_nonblocking(d->fd, true);
+    return weft__wait_switch(use);
 }
 
-int weft_accept_until(int fd, struct sockaddr *sa, socklen_t *len,
-                      weft_time_t deadline)
+/* A connection; with `only`, if the listener is of that generation. */
+static int accept_io(struct weft__io *io, const uint64_t *only)
 {
-    struct weft__io io = { .fd = fd, .sa = sa, .sa_len = len,
-                           .deadline = deadline };
     int64_t pause = SCARCE_FIRST;
     enum weft__kind kind;
-    ssize_t answer;
+    ssize_t answer = weft__io_begin(io);
 
-    if (!address_ok(sa, len))
-        return -EINVAL;
-    answer = weft__io_begin(&io);
     if (answer != 0)
         return (int)answer;
-    kind = weft__desc_kind(io.use.desc);
-    answer = never_block(io.use.desc);
-    weft__wait_accepts(&io.use);
+    if (only && io->use.gen != *only)
+        return (int)weft__io_end(io, -EBADF);
+    answer = never_block(&io->use);
+    kind = weft__desc_kind(io->use.desc);
+    weft__wait_accepts(&io->use);
     while (answer == 0) {
-        answer = weft__io_in(&io, try_accept);
+        answer = weft__io_in(io, try_accept);
         /* WEFT_NOW, and a thread that cannot park: what is missing. */
-        if (!is_scarce(answer) || deadline == WEFT_NOW || !io.self)
+        if (!is_scarce(answer) || io->deadline == WEFT_NOW || !io->self)
             break;
         /* The kernel keeps the connection; someone may close something. */
-        answer = weft__io_pause(&io, pause);
+        answer = weft__io_pause(io, pause);
         pause = pause < SCARCE_LAST / 2 ? pause * 2 : SCARCE_LAST;
     }
     if (answer >= 0)
         answer = weft__io_made((int)answer, kind == WEFT__KIND_STREAM
                                                 ? WEFT__KIND_STREAM
                                                 : WEFT__KIND_SOCKET);
-    return (int)weft__io_end(&io, answer);
+    return (int)weft__io_end(io, answer);
+}
+
+int weft_accept_until(int fd, struct sockaddr *sa, socklen_t *len,
+                      weft_time_t deadline)
+{
+    struct weft__io io = { .fd = fd, .sa = sa, .sa_len = len,
+                           .deadline = deadline, .shut = -EINVAL };
+
+    return address_ok(sa, len) ? accept_io(&io, NULL) : -EINVAL;
+}
+
+int weft__accept_only(int fd, uint64_t gen)
+{
+    struct weft__io io = { .fd = fd, .deadline = WEFT_FOREVER,
+                           .shut = -EINVAL };
+
+    return accept_io(&io, &gen);
 }
 
 int weft_accept(int fd, struct sockaddr *sa, socklen_t *len)
@@ -297,7 +332,7 @@ static int connect_wait(struct weft__io *io)
 
 static int connect_io(struct weft__io *io)
 {
-    int status = never_block(io->use.desc);
+    int status = never_block(&io->use);
 
     while (status == 0) {
         status = weft__fd_connect(io->fd, io->sa, *io->sa_len);

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <weft/select.h>
 
 #include "netpoll/desc.h"
 #include "tests/support_net.h"
@@ -300,6 +301,36 @@ WEFT_TEST(pollers_and_readers_on_one_descriptor)
 }
 END_TEST
 
+static weft__au32 others_ran;
+
+static void *run_too(void *arg)
+{
+    weft__store(&others_ran, 1, RELEASE);
+    return arg;
+}
+
+/* As a library's loop does that always finds something. */
+WEFT_TEST(others_run_beside_one_that_always_finds_something)
+{
+    weft_fiber_t f;
+    int fds[2];
+
+    net_pair(NET_UNIX, fds);
+    ck_assert_int_eq(weft_write(fds[1], "x", 1), 1);
+    f = spawn(run_too, NULL);
+    while (!weft__load(&others_ran, ACQUIRE))
+        if (_i == 0) {
+            must(weft_fd_wait(fds[0], POLLIN) == POLLIN);
+        } else {
+            weft_case_t one = WEFT_READABLE(fds[0]);
+
+            must(weft_select(&one, 1) == 0);
+        }
+    join(f);
+    net_close(fds);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("poll_fd");
@@ -316,5 +347,8 @@ int main(void)
     tcase_add_test(tc, fd_wait_on_each_kind);
     tcase_add_loop_test(tc, pollers_and_readers_on_one_descriptor, 0,
                         NET_KINDS);
+    tcase_add_loop_test(tc,
+                        others_run_beside_one_that_always_finds_something,
+                        0, 2);
     return run_suite(suite);
 }

@@ -237,6 +237,46 @@ WEFT_TEST(a_stop_with_grace)
 }
 END_TEST
 
+static void until_told(int fd, void *arg)
+{
+    struct server *s = arg;
+    char c;
+
+    weft__fetch_add(&s->inside, 1, RELEASE);
+    (void)weft_read(fd, &c, 1);
+}
+
+/* The listener is closed while the server waits for room, and another listener
+ * gets its number: its clients are its own. */
+WEFT_TEST(a_listener_whose_number_is_given_to_another)
+{
+    struct server s;
+    struct sockaddr_in where;
+    int fd, other, client;
+
+    server_open(&s, until_told);
+    s.opt.max_connections = 1;
+    server_start(&s);
+    fd = net_connect(&s.where);
+    wait_for(&s.inside, 1);
+    wait_until_parked(s.fiber);
+    ck_code(weft_close(s.listener), 0);
+    other = net_listen(5, &where);
+    ck_assert_int_eq(other, s.listener);
+    client = net_connect(&where);
+    ck_assert_int_eq(weft_write(fd, "x", 1), 1);
+    join(s.fiber);
+    ck_code(s.answer, -EBADF);
+    ck_assert_uint_eq(s.stats.accepted, 1);
+    ck_code(weft_close(fd), 0);
+    fd = weft_accept_until(other, NULL, NULL, WEFT_NOW);
+    ck_assert_int_ge(fd, 0);
+    ck_code(weft_close(fd), 0);
+    ck_code(weft_close(client), 0);
+    ck_code(weft_close(other), 0);
+}
+END_TEST
+
 /* It takes its time, cancelled or not. */
 static void unhurried(int fd, void *arg)
 {
@@ -521,6 +561,7 @@ int main(void)
     tcase_add_loop_test(tc, stopped_at_the_limit, 0, 2);
     tcase_add_loop_test(tc, idle_and_total_time, 0, 2);
     tcase_add_loop_test(tc, a_stop_with_grace, 0, 2);
+    tcase_add_test(tc, a_listener_whose_number_is_given_to_another);
     tcase_add_test(tc, who_is_late_is_counted_once);
     tcase_add_loop_test(tc, stopped_while_a_thousand_connections_are_busy, 0,
                         2);
