@@ -1,6 +1,7 @@
 /*
  * Edges: what a call knows of its descriptor, and when it may sleep on it.
  */
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
@@ -50,6 +51,46 @@ WEFT_TEST(room_that_came_before_it_was_noted_is_not_forgotten)
     ck_assert_int_eq(tries, 2);
     ck_assert_int_eq(weft_write_until(fds[0], "x", 1, weft_after(WEFT_SEC(2))),
                      1);
+    net_close(fds);
+}
+END_TEST
+
+/* A byte comes between a reader's EAGAIN and its sleep: at first no loop
+ * watches the descriptor yet; later one does, and has told of it, too. */
+static struct {
+    int peer;
+    bool watched;
+} edge;
+
+static ssize_t empty_then_a_byte(struct weft__io *io)
+{
+    char c;
+
+    if (read(io->fd, &c, 1) == 1)
+        return 1;
+    must(errno == EAGAIN);
+    must(weft_write(edge.peer, "x", 1) == 1);
+    if (edge.watched)
+        must_code(weft_sleep(WEFT_MS(5)), 0);
+    return -EAGAIN;
+}
+
+WEFT_TEST(edge_between_eagain_and_park)
+{
+    int fds[2];
+
+    net_pair((enum net_kind)_i, fds);
+    edge.peer = fds[1];
+    edge.watched = false;
+    for (int i = 0; i < 3; i++) {
+        struct weft__io io = { .fd = fds[0],
+                               .deadline = weft_after(WEFT_SEC(2)) };
+
+        ck_assert_int_eq(weft__io_begin(&io), 0);
+        ck_assert_int_eq(
+            weft__io_end(&io, weft__io_in(&io, empty_then_a_byte)), 1);
+        edge.watched = true;
+    }
     net_close(fds);
 }
 END_TEST
@@ -394,6 +435,7 @@ int main(void)
     tcase_add_loop_test(tc, dontwait_on_what_is_known_to_be_empty, 0,
                         NET_PIPE);
     tcase_add_test(tc, room_that_came_before_it_was_noted_is_not_forgotten);
+    tcase_add_loop_test(tc, edge_between_eagain_and_park, 0, NET_KINDS);
     tcase_add_loop_test(tc, waiting_for_the_end_leaves_the_bytes_to_readers,
                         0, NET_PIPE);
     tcase_add_loop_test(tc, the_end_is_told_to_all_who_wait_for_it, 0,
