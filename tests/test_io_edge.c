@@ -399,8 +399,11 @@ WEFT_TEST(a_waiter_that_leaves_passes_it_on)
 
         if (_i == 0)
             r[0].deadline = weft_after(WEFT_US(i % 150));
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 2; k++) {
             f[k] = spawn_one(read_one, &r[k]);
+            if (i % 3)
+                weft_yield();
+        }
         if (i % 3)
             wait_until_parked(f[1]);
         must(weft_write(fds[1], "x", 1) == 1);
@@ -421,6 +424,47 @@ WEFT_TEST(a_waiter_that_leaves_passes_it_on)
 
             must(weft_read(fds[0], &c, 1) == 1);
         }
+    }
+    net_close(fds);
+}
+END_TEST
+
+/* The first to wait was woken for the one byte, and is cancelled or late
+ * before it runs. It takes the byte, or the second one gets it. */
+WEFT_TEST(a_woken_waiter_that_leaves_passes_it_on)
+{
+    int fds[2];
+
+    net_pair(NET_TCP, fds);
+    for (int i = 0; i < ROUNDS(200); i++) {
+        struct net_reader r[2] = { { .fd = fds[0], .n = 1 },
+                                   { .fd = fds[0], .n = 1 } };
+        weft_fiber_t f[2];
+
+        if (_i == 0)
+            r[0].deadline = weft_after(WEFT_MS(1));
+        r[1].deadline = weft_after(WEFT_SEC(5));
+        for (int k = 0; k < 2; k++) {
+            f[k] = spawn_one(read_one, &r[k]);
+            /* Not for ever: it may be late already. */
+            for (int n = 0; n < 100 && !is_state(f[k], "parked"); n++)
+                weft_yield();
+        }
+        must(weft_write(fds[1], "x", 1) == 1);
+        /* A late event of the last round may have put it behind the other. */
+        while (is_state(f[0], "parked") && is_state(f[1], "parked"))
+            weft_yield();
+        if (_i == 1)
+            (void)weft_cancel(f[0]);
+        while (_i == 0 && weft_now() <= r[0].deadline) {
+        }
+        join_one(f[0]);
+        if (r[0].answer == 1)
+            must(weft_write(fds[1], "y", 1) == 1);
+        else
+            must(r[0].answer == (_i == 0 ? -ETIMEDOUT : -ECANCELED));
+        join_one(f[1]);
+        must(r[1].answer == 1);
     }
     net_close(fds);
 }
@@ -451,5 +495,6 @@ int main(void)
     tcase_add_loop_test(tc, a_reader_that_leaves_some_wakes_the_next, 0,
                         NET_KINDS);
     tcase_add_loop_test(tc, a_waiter_that_leaves_passes_it_on, 0, 2);
+    tcase_add_loop_test(tc, a_woken_waiter_that_leaves_passes_it_on, 0, 2);
     return run_suite(suite);
 }
