@@ -4,6 +4,8 @@
 # to agree.
 # Usage: http_tools.sh SOURCE_DIR BUILD_DIR
 #
+# Wants: httpd-weft httpd-pthread
+#
 # Each case_ function is one check, run for each twin in a shell and an empty
 # folder ($work) of its own, against a server of its own. One that returns 77 was
 # skipped, and its last line says why.

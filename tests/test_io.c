@@ -321,16 +321,21 @@ WEFT_TEST(stats_count_what_is_watched)
 }
 END_TEST
 
-/* A number that weft did not make is closed and made again by others. */
-WEFT_TEST(foreign_number_made_again_by_others)
+/* A number that weft did not make is closed and made again by others. It may
+ * have been one of weft's before, and given back. */
+WEFT_TEST(number_used_again_by_others)
 {
-    int fds[2];
+    int fds[2], before[2];
     struct reader r = { 0 };
 
+    pair(before);
+    for (int i = 0; i < 2; i++)
+        ck_code(weft_close(before[i]), 0);
     for (int i = 0; i < 20; i++) {
         weft_fiber_t f;
 
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+        ck_assert_int_eq(fds[0], before[0]);
         r.fd = fds[0];
         f = spawn(read_some, &r);
         wait_until_parked(f);
@@ -447,7 +452,7 @@ int main(void)
     tcase_add_test(tc, number_used_again_after_weft_close);
     tcase_add_test(tc, number_used_again_after_plain_close);
     tcase_add_test(tc, stats_count_what_is_watched);
-    tcase_add_test(tc, foreign_number_made_again_by_others);
+    tcase_add_test(tc, number_used_again_by_others);
     tcase_add_test(tc, forget_lets_go_and_wakes);
     tcase_add_test(tc, read_and_write_full);
     tcase_add_test(tc, vectors_of_buffers);
