@@ -251,6 +251,36 @@ WEFT_TEST(hang_up_with_data)
 }
 END_TEST
 
+/* Three sleep; the peer writes a little and goes. One of them gets the bytes,
+ * and the others are told of the end, of which no event of its own need
+ * tell. */
+WEFT_TEST(hang_up_with_data_is_told_to_all_readers)
+{
+    for (int i = 0; i < 20; i++) {
+        struct net_reader r[3] = { { 0 }, { 0 }, { 0 } };
+        weft_fiber_t f[3];
+        int fds[2];
+        ssize_t sum = 0;
+
+        net_pair((enum net_kind)_i, fds);
+        for (int k = 0; k < 3; k++) {
+            r[k].fd = fds[0];
+            f[k] = spawn(read_one, &r[k]);
+            wait_until_parked(f[k]);
+        }
+        ck_assert_int_eq(weft_write(fds[1], "abc", 3), 3);
+        ck_code(weft_close(fds[1]), 0);
+        for (int k = 0; k < 3; k++) {
+            join(f[k]);
+            ck_assert(r[k].answer == 3 || r[k].answer == 0);
+            sum += r[k].answer;
+        }
+        ck_assert_int_eq(sum, 3);
+        ck_code(weft_close(fds[0]), 0);
+    }
+}
+END_TEST
+
 /* The peer breaks off: a reader that sleeps, a writer that sleeps, and those
  * who come later. */
 static void *write_one(void *arg)
@@ -495,6 +525,8 @@ int main(void)
     tcase_add_loop_test(tc, urgent_data_ends_the_short_read_rule, 0, 2);
     tcase_add_loop_test(tc, reading_nothing_does_not_wait, 0, NET_KINDS);
     tcase_add_loop_test(tc, hang_up_with_data, 0, NET_PIPE);
+    tcase_add_loop_test(tc, hang_up_with_data_is_told_to_all_readers, 0,
+                        NET_KINDS);
     tcase_add_loop_test(tc, peer_resets, 0, 2);
     tcase_add_test(tc, port_of_a_datagram_is_not_there);
     tcase_add_test(tc, error_that_no_read_can_fetch_does_not_spin);
