@@ -7,6 +7,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "tests/support_lane.h"
 #include "tests/support_net.h"
 
 static bool is_blocking(int fd)
@@ -34,6 +35,22 @@ WEFT_TEST(regular_file_is_read_and_written)
     ck_code(weft_fd_wait_until(fd, POLLPRI, weft_after(WEFT_MS(5))),
             -ETIMEDOUT);
     ck_code(weft_read_full(fd, got, 1, NULL), -EPIPE);
+    ck_code(weft_close(fd), 0);
+}
+END_TEST
+
+/* What makes no promise to answer at once (/proc, here) does not keep a worker
+ * waiting. */
+WEFT_TEST(regular_file_that_may_wait_is_read_in_the_lane)
+{
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    char got[64];
+
+    ck_assert_int_ge(fd, 0);
+    ck_code(weft_read_until(fd, got, sizeof(got), WEFT_NOW), -EAGAIN);
+    ck_assert_uint_eq(jobs_begun(WEFT__LANE_FILE), 0);
+    ck_assert_int_gt(weft_read(fd, got, sizeof(got)), 10);
+    ck_assert_uint_eq(jobs_begun(WEFT__LANE_FILE), 1);
     ck_code(weft_close(fd), 0);
 }
 END_TEST
@@ -307,6 +324,7 @@ int main(void)
 
     suite_add_tcase(suite, tc);
     tcase_add_test(tc, regular_file_is_read_and_written);
+    tcase_add_test(tc, regular_file_that_may_wait_is_read_in_the_lane);
     tcase_add_test(tc, directory_is_no_file);
     tcase_add_test(tc, devices_and_proc_are_files);
     tcase_add_loop_test(tc, eventfd_in_either_mode, 0, 2);
