@@ -11,21 +11,9 @@
 #include "sched/os.h"
 #include "sched/sched.h"
 
-/* 16,384 chunks of 1,024 records: above what nr_open allows by default. */
-enum { CHUNK = 1024, CHUNKS = 16384 };
+enum { CHUNK = WEFT__DESC_CHUNK, CHUNKS = WEFT__DESC_CHUNKS };
 
-static weft__aptr chunks[CHUNKS];
-
-struct weft__desc *weft__desc_look(int fd)
-{
-    struct weft__desc *chunk;
-
-    if (fd < 0 || fd >= CHUNK * CHUNKS)
-        return NULL;
-    /* acquire: pairs with the release that published the chunk. */
-    chunk = weft__load(&chunks[fd / CHUNK], ACQUIRE);
-    return chunk ? &chunk[fd % CHUNK] : NULL;
-}
+weft__aptr weft__desc_chunks[WEFT__DESC_CHUNKS];
 
 /* The chunk of a number is not there yet. */
 static __attribute__((noinline)) struct weft__desc *desc_make(int fd)
@@ -45,7 +33,7 @@ static __attribute__((noinline)) struct weft__desc *desc_make(int fd)
         weft__init(&d->flags, WEFT__FD_READY_ALL);
     }
     /* release: the records; acquire: another's, who was faster. */
-    if (!weft__cas(&chunks[fd / CHUNK], &none, (void *)chunk, ACQ_REL,
+    if (!weft__cas(&weft__desc_chunks[fd / CHUNK], &none, (void *)chunk, ACQ_REL,
                    ACQUIRE))
         free(chunk);
     return weft__desc_look(fd);
@@ -77,7 +65,7 @@ static void freeing_wait(void)
         weft__os_thread_yield();
 }
 
-int weft__desc_use(int fd, struct weft__use *use)
+int weft__desc_use_slow(int fd, struct weft__use *use)
 {
     struct weft__desc *d;
     int status = desc_at(fd, &d);
@@ -121,7 +109,7 @@ static void closer_wake(struct weft__desc *d)
 
 /* The last use of one that is being closed wakes the closer. Under the lock,
  * so that no closer goes on, and perhaps another comes, in between. */
-static __attribute__((noinline)) void done_slow(struct weft__use *use)
+static void done_closing(struct weft__use *use)
 {
     struct weft__desc *d = use->desc;
     bool ring = false;
@@ -142,7 +130,7 @@ static __attribute__((noinline)) void done_slow(struct weft__use *use)
         weft__lock_release(&d->lock);
 }
 
-void weft__desc_done(struct weft__use *use)
+void weft__desc_done_slow(struct weft__use *use)
 {
     struct weft__desc *d = use->desc;
     uint64_t word = weft__load(&d->word, RELAXED); /* the swap checks it */
@@ -150,7 +138,7 @@ void weft__desc_done(struct weft__use *use)
     /* Another generation: our use went with the old one. */
     while ((word & WEFT__DESC_GEN_MASK) == use->gen) {
         if (word & WEFT__DESC_CLOSING) {
-            done_slow(use);
+            done_closing(use);
             return;
         }
         /* release: our calls come before a later close. */
@@ -357,7 +345,7 @@ void weft__desc_received(int fd)
 void weft__desc_forked(void)
 {
     for (int i = 0; i < CHUNKS; i++) {
-        struct weft__desc *chunk = weft__load(&chunks[i], RELAXED);
+        struct weft__desc *chunk = weft__load(&weft__desc_chunks[i], RELAXED);
 
         for (int k = 0; chunk && k < CHUNK; k++) {
             struct weft__desc *d = &chunk[k];
@@ -393,7 +381,7 @@ static bool kind_holds(struct weft__desc *d, enum weft__kind kind)
             weft__fd_flags(d->fd) > 0);
 }
 
-enum weft__kind weft__desc_kind(struct weft__desc *d)
+enum weft__kind weft__desc_kind_slow(struct weft__desc *d)
 {
     /* relaxed: a fact of the file, whoever finds it out. */
     enum weft__kind kind = weft__load(&d->kind, RELAXED);
@@ -451,7 +439,7 @@ uint64_t weft__desc_watched(void)
     uint64_t n = 0;
 
     for (int i = 0; i < CHUNKS; i++) {
-        struct weft__desc *chunk = weft__load(&chunks[i], ACQUIRE);
+        struct weft__desc *chunk = weft__load(&weft__desc_chunks[i], ACQUIRE);
 
         for (int k = 0; chunk && k < CHUNK; k++)
             n += weft__load(&chunk[k].home, RELAXED) != NULL;

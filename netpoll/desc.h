@@ -83,10 +83,58 @@ struct weft__use {
     uint64_t gen;
 };
 
+/* 16,384 chunks of 1,024 records: above what nr_open allows by default. */
+enum { WEFT__DESC_CHUNK = 1024, WEFT__DESC_CHUNKS = 16384 };
+
+extern weft__aptr weft__desc_chunks[WEFT__DESC_CHUNKS];
+
+/* The record of a number, or NULL if it was never used. */
+static inline struct weft__desc *weft__desc_look(int fd)
+{
+    struct weft__desc *chunk;
+
+    if (fd < 0 || fd >= WEFT__DESC_CHUNK * WEFT__DESC_CHUNKS)
+        return NULL;
+    /* acquire: pairs with the release that published the chunk. */
+    chunk = weft__load(&weft__desc_chunks[fd / WEFT__DESC_CHUNK], ACQUIRE);
+    return chunk ? &chunk[fd % WEFT__DESC_CHUNK] : NULL;
+}
+
+/* Where the short way does not do: see below. */
+int weft__desc_use_slow(int fd, struct weft__use *use);
+void weft__desc_done_slow(struct weft__use *use);
+enum weft__kind weft__desc_kind_slow(struct weft__desc *d);
+
 /* Begin a use. 0; -EBADF: no number, or being closed; -ENOMEM. */
-int weft__desc_use(int fd, struct weft__use *use);
+static inline int weft__desc_use(int fd, struct weft__use *use)
+{
+    struct weft__desc *d = weft__desc_look(fd);
+    uint64_t word;
+
+    if (!d)
+        return weft__desc_use_slow(fd, use);
+    /* relaxed: the swap checks it. acquire: what the number's last owner left
+     * behind was cleaned up. */
+    word = weft__load(&d->word, RELAXED);
+    if (word & (WEFT__DESC_CLOSING | WEFT__DESC_FREEING) ||
+        !weft__cas(&d->word, &word, word + 1, ACQUIRE, RELAXED))
+        return weft__desc_use_slow(fd, use);
+    use->desc = d;
+    use->gen = word & WEFT__DESC_GEN_MASK;
+    return 0;
+}
+
 /* End it. */
-void weft__desc_done(struct weft__use *use);
+static inline void weft__desc_done(struct weft__use *use)
+{
+    struct weft__desc *d = use->desc;
+    uint64_t word = weft__load(&d->word, RELAXED); /* the swap checks it */
+
+    /* release: our calls come before a later close. */
+    if ((word & (WEFT__DESC_GEN_MASK | WEFT__DESC_CLOSING)) != use->gen ||
+        !weft__cas(&d->word, &word, word - 1, RELEASE, RELAXED))
+        weft__desc_done_slow(use);
+}
 
 /* Is the use still of the file that the number names now? */
 static inline bool weft__desc_current(const struct weft__use *use)
@@ -125,7 +173,13 @@ void weft__desc_wake_all(struct weft__desc *d, enum weft__cause cause);
 void weft__desc_unwatch(void *desc);
 
 /* What the kernel has under the number. */
-enum weft__kind weft__desc_kind(struct weft__desc *d);
+static inline enum weft__kind weft__desc_kind(struct weft__desc *d)
+{
+    /* relaxed: a fact of the file, whoever finds it out. */
+    enum weft__kind kind = weft__load(&d->kind, RELAXED);
+
+    return kind == WEFT__KIND_STREAM ? kind : weft__desc_kind_slow(d);
+}
 
 /* Limits for each wait on a number that weft made. Answers its generation. */
 uint64_t weft__desc_limit(int fd, int64_t idle, int64_t expires);
@@ -139,8 +193,5 @@ void weft__desc_forked(void);
 
 /* Records with a poller, for tests and weft_stats. */
 uint64_t weft__desc_watched(void);
-
-/* The record of a number, or NULL if it was never used. */
-struct weft__desc *weft__desc_look(int fd);
 
 #endif

@@ -154,16 +154,6 @@ bool weft__wait_full(struct weft__use *use)
            WEFT__FD_READY(WEFT__OUT);
 }
 
-void weft__wait_fetched(struct weft__use *use)
-{
-    struct weft__desc *d = use->desc;
-
-    /* relaxed: an error event sets it before anyone can fetch the error. */
-    if (!(weft__load(&d->flags, RELAXED) & WEFT__FD_HANGUP))
-        return;
-    weft__store(&d->errors, 0, RELAXED);
-}
-
 void weft__wait_again(struct weft__use *use, enum weft__dir dir)
 {
     struct weft__fiber *fiber = NULL;
@@ -270,15 +260,13 @@ int weft__wait_pause(struct weft__fiber *self, int64_t pause,
 }
 
 /* An error event that no call could fetch: libuv would report it for ever. */
-static int error_pause(struct weft__desc *d, struct weft__fiber *self,
-                       int64_t deadline)
+static __attribute__((noinline)) int error_pause(struct weft__desc *d,
+                                                 struct weft__fiber *self,
+                                                 int64_t deadline)
 {
-    uint32_t errors;
+    /* relaxed: how long a pause is, is no one's life. */
+    uint32_t errors = weft__load(&d->errors, RELAXED);
 
-    /* relaxed, here and below: how long a pause is, is no one's life. */
-    if (!(weft__load(&d->flags, RELAXED) & WEFT__FD_STOPPED))
-        return 0;
-    errors = weft__load(&d->errors, RELAXED);
     if (errors < ERROR_DOUBLINGS)
         weft__store(&d->errors, errors + 1, RELAXED);
     if (errors == 0)
@@ -361,7 +349,7 @@ int weft__wait(struct weft__use *use, enum weft__dir dir,
 
     deadline = weft__wait_clip(d, deadline);
     status = weft__wait_refused(self, deadline);
-    if (status == 0)
+    if (status == 0 && weft__load(&d->flags, RELAXED) & WEFT__FD_STOPPED)
         status = error_pause(d, self, deadline);
     if (status == 0)
         status = watch(d, self);

@@ -105,7 +105,14 @@ int weft__wait_switch(struct weft__use *use);
 
 /* The call found something, or fetched an error: what made libuv stop the handle
  * is gone, or keeps nobody from going on. */
-void weft__wait_fetched(struct weft__use *use);
+static inline void weft__wait_fetched(struct weft__use *use)
+{
+    struct weft__desc *d = use->desc;
+
+    /* relaxed: an error event sets it before anyone can fetch the error. */
+    if (weft__load(&d->flags, RELAXED) & WEFT__FD_HANGUP)
+        weft__store(&d->errors, 0, RELAXED);
+}
 
 /* Urgent data was seen, or is about to be taken, and its event may not come any
  * more: the short-read rule ends here, also for who has just relied on it. */
