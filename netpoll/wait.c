@@ -179,7 +179,9 @@ int64_t weft__wait_clip(struct weft__desc *d, int64_t deadline)
     int64_t expires = weft__load(&d->expires, RELAXED);
 
     if (idle > 0) {
-        int64_t until = weft__os_now() + idle;
+        int64_t now = weft__os_now();
+        /* A limit of WEFT_FOREVER is none. */
+        int64_t until = idle < INT64_MAX - now ? now + idle : INT64_MAX;
 
         deadline = until < deadline ? until : deadline;
     }

@@ -141,11 +141,16 @@ static void monitor_wait(uint32_t bell, int64_t timeout)
     weft__store(&weft__sched.monitor_asleep, 0, RELAXED);
 }
 
-static void stop_begin(void)
+/* Answers when the stop has taken too long: before INT64_MAX, which is for no
+ * stop at all. */
+static int64_t stop_begin(int64_t now)
 {
+    int64_t timeout = weft__sched.config.stop_timeout;
+
     /* release: the spawns that see it come after the first fiber's end. */
     weft__store(&weft__sched.stopping, 1, SEQ_CST);
     weft__sched_each(cancel_one, NULL);
+    return timeout < INT64_MAX - now ? now + timeout : INT64_MAX - 1;
 }
 
 bool weft__monitor_watch(void)
@@ -164,9 +169,8 @@ bool weft__monitor_watch(void)
 
         if (deadline == INT64_MAX &&
             weft__load(&weft__sched.entry_done, ACQUIRE)) {
-            stop_begin();
+            deadline = stop_begin(now);
             cancelled = now;
-            deadline = now + weft__sched.config.stop_timeout;
         }
         if (deadline != INT64_MAX) {
             if (weft__sched_live() == 0)

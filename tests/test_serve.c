@@ -194,6 +194,28 @@ WEFT_TEST(idle_and_total_time)
 }
 END_TEST
 
+/* No limit, in the words of the calls. */
+WEFT_TEST(limits_of_for_ever_are_none)
+{
+    struct server s;
+    int fd;
+
+    server_open(&s, echo);
+    s.opt.idle_timeout = s.opt.total_timeout = WEFT_FOREVER - _i;
+    server_start(&s);
+    fd = net_connect(&s.where);
+    wait_for(&s.inside, 1);
+    ck_code(weft_sleep(WEFT_MS(20)), 0);
+    ck_assert_uint_eq(figure(&s.stats.active), 1);
+    while (!is_answered(fd)) {
+    }
+    ck_code(weft_close(fd), 0);
+    wait_for_figure(&s.stats.active, 0);
+    ck_assert_uint_eq(weft__load(&s.code, RELAXED), 0);
+    server_stop(&s);
+}
+END_TEST
+
 /* --- The stop ----------------------------------------------------------------------------- */
 
 /* Busy with a request that takes longer, and not to be hurried: */
@@ -560,6 +582,7 @@ int main(void)
     tcase_add_test(tc, no_more_than_max_connections);
     tcase_add_loop_test(tc, stopped_at_the_limit, 0, 2);
     tcase_add_loop_test(tc, idle_and_total_time, 0, 2);
+    tcase_add_loop_test(tc, limits_of_for_ever_are_none, 0, 2);
     tcase_add_loop_test(tc, a_stop_with_grace, 0, 2);
     tcase_add_test(tc, a_listener_whose_number_is_given_to_another);
     tcase_add_test(tc, who_is_late_is_counted_once);

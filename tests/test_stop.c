@@ -411,6 +411,33 @@ START_TEST(one_that_never_ends_is_listed_and_bars_the_next_start)
 }
 END_TEST
 
+/* It is busy for a while after the cancel. */
+static void *leave_late(void *arg)
+{
+    weft_shield_begin();
+    (void)weft_sleep(WEFT_MS(30));
+    weft_shield_end();
+    *(bool *)arg = true;
+    return NULL;
+}
+
+static int leave_one_that_ends_late(void *arg)
+{
+    wait_until_parked(spawn(leave_late, arg));
+    return 0;
+}
+
+START_TEST(a_stop_without_a_limit_waits)
+{
+    weft_config_t config = WEFT_CONFIG_INIT;
+    bool has_ended = false;
+
+    config.stop_timeout = WEFT_FOREVER - _i;
+    ck_code(weft_run(&config, leave_one_that_ends_late, &has_ended, NULL), 0);
+    ck_assert(has_ended);
+}
+END_TEST
+
 /* --- Who may start ------------------------------------------------------------------------ */
 
 static void *run_in_a_job(void *arg)
@@ -468,6 +495,7 @@ int main(void)
     tcase_add_test(end,
                    a_fiber_that_is_not_cancelled_may_not_spawn_at_the_end);
     tcase_add_test(end, one_that_never_ends_is_listed_and_bars_the_next_start);
+    tcase_add_loop_test(end, a_stop_without_a_limit_waits, 0, 2);
     suite_add_tcase(suite, end);
 
     tcase_add_test(start, a_fiber_and_a_job_may_not_start);
