@@ -10,6 +10,7 @@
 #include "sched/fatal.h"
 #include "sched/os.h"
 #include "sched/sched.h"
+#include "sched/worker.h"
 
 enum { CHUNK = WEFT__DESC_CHUNK, CHUNKS = WEFT__DESC_CHUNKS };
 
@@ -193,8 +194,11 @@ static bool wait_for_uses(struct weft__desc *d, uint64_t gen,
         waiter.gen = weft__park_open(self, WEFT__WAKE_NO_CANCEL, "close", d);
         d->closer = &waiter;
         weft__lock_release(&d->lock);
-        /* Its end may also be that the whole program sleeps: so look. */
+        /* A call that is under way ends by itself, also one of a thread that
+         * is not weft's: nobody is lost here. */
+        weft__outside_begin(self);
         weft__park(self);
+        weft__outside_end(self);
         weft__lock_acquire(&d->lock);
         if (d->closer == &waiter)
             d->closer = NULL;

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "netpoll/desc.h"
 #include "sched/os.h"
 #include "sched/sched.h"
 #include "sched/worker.h"
@@ -335,6 +336,35 @@ static void be_woken_by_the_first_call(int i)
     weft_chan_unref(ch);
 }
 
+struct outside {
+    pthread_t thread;
+    struct weft__use use;
+};
+
+static void *end_the_use(void *arg)
+{
+    watch_them_sleep();
+    weft__desc_done(&((struct outside *)arg)->use);
+    return NULL;
+}
+
+/* A thread is inside a call on the descriptor that the entry closes. */
+WEFT_TEST(nothing_is_said_while_a_close_waits_for_a_call_of_a_thread)
+{
+    struct outside o;
+    int fds[2];
+
+    ck_code(weft_pipe(fds), 0);
+    ck_assert_int_eq(weft__desc_use(fds[0], &o.use), 0);
+    listen_to_stderr();
+    ck_assert_int_eq(pthread_create(&o.thread, NULL, end_the_use, &o), 0);
+    ck_code(weft_close(fds[0]), 0);
+    pthread_join(o.thread, NULL);
+    ck_assert_int_eq(times_said("deadlock"), 0);
+    ck_code(weft_close(fds[1]), 0);
+}
+END_TEST
+
 START_TEST(never_says_nothing_at_all)
 {
     weft_config_t config = WEFT_CONFIG_INIT;
@@ -386,6 +416,8 @@ int main(void)
     tcase_add_test(silent, nothing_is_said_while_a_blocking_job_runs);
     tcase_add_test(silent,
                    nothing_is_said_once_a_foreign_thread_has_called_in);
+    tcase_add_test(
+        silent, nothing_is_said_while_a_close_waits_for_a_call_of_a_thread);
     tcase_add_test(silent, never_says_nothing_at_all);
     suite_add_tcase(suite, silent);
     return run_suite(suite);
