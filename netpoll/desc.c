@@ -252,7 +252,7 @@ static bool end_uses(struct weft__desc *d, uint64_t gen,
 /* With `only`: unless the number is another's by now. */
 static int retire(struct weft__desc *d, bool close, const uint64_t *only)
 {
-    struct weft__fiber *self = weft__fiber_self();
+    struct weft__fiber *self = weft__caller();
     uint64_t word = weft__load(&d->word, RELAXED); /* the swap checks it */
     uint64_t gen, freeing;
     int status = 0;

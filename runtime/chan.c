@@ -221,17 +221,6 @@ static int chan_check(weft_chan_t *ch, const void *values, size_t n)
     return 0;
 }
 
-/* A call from a thread that is no fiber: it may come again, and wake someone
- * whom weft takes for lost. */
-static struct weft__fiber *caller(void)
-{
-    struct weft__fiber *self = weft__fiber_self();
-
-    if (!self)
-        weft__foreigner_note();
-    return self;
-}
-
 /* One for all three forms, inlined: what a constant deadline rules out is not
  * asked for. */
 static inline __attribute__((always_inline)) int
@@ -243,7 +232,7 @@ chan_send(weft_chan_t *ch, const void *value, weft_time_t deadline)
 
     if (status != 0)
         return status;
-    self = caller();
+    self = weft__caller();
     if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
     weft__lock_acquire(&ch->lock);
@@ -267,7 +256,7 @@ chan_recv(weft_chan_t *ch, void *value, weft_time_t deadline)
 
     if (status != 0)
         return status;
-    self = caller();
+    self = weft__caller();
     if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
     weft__lock_acquire(&ch->lock);
@@ -375,7 +364,7 @@ chan_send_n(weft_chan_t *ch, const void *values, size_t n,
 
     if (status != 0)
         return status;
-    self = caller();
+    self = weft__caller();
     if (!self || deadline == WEFT_NOW) {
         done = move_some(ch, from, n, send_one, &status);
         if (status == -EAGAIN)
@@ -408,7 +397,7 @@ chan_recv_n(weft_chan_t *ch, void *values, size_t n, weft_time_t deadline)
     if (status != 0)
         return status;
     if (deadline == WEFT_NOW) {
-        caller();
+        weft__caller();
         done = move_some(ch, values, n, recv_one, &status);
         return moved(done, n, status);
     }
@@ -467,7 +456,7 @@ int weft_chan_close(weft_chan_t *ch)
 
     if (!ch)
         return -EINVAL;
-    caller();
+    weft__caller();
     weft__lock_acquire(&ch->lock);
     if (ch->closed) {
         weft__lock_release(&ch->lock);

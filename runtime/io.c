@@ -24,7 +24,7 @@ enum {
 
 int weft__io_begin(struct weft__io *io)
 {
-    io->self = weft__fiber_self();
+    io->self = weft__caller();
     if (weft__canceled_on_entry(io->self, io->deadline))
         return -ECANCELED;
     return weft__desc_use(io->fd, &io->use);
@@ -461,8 +461,10 @@ int weft_write_full(int fd, const void *buf, size_t n, size_t *done)
 
 int weft__io_made(int fd, enum weft__kind kind)
 {
-    int status = weft__desc_fresh(fd, kind);
+    int status;
 
+    (void)weft__caller();
+    status = weft__desc_fresh(fd, kind);
     if (status == 0)
         return fd;
     weft__fd_close(fd);

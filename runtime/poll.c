@@ -233,7 +233,7 @@ static void note_urgent(const struct pollfd *fds, nfds_t n)
 
 int weft_poll_until(struct pollfd *fds, nfds_t n, weft_time_t deadline)
 {
-    struct weft__fiber *self = weft__fiber_self();
+    struct weft__fiber *self = weft__caller();
     int ready;
 
     if ((!fds && n > 0) || n > POLL_MAX)

@@ -10,7 +10,7 @@ int weft_getaddrinfo_until(const char *node, const char *service,
                            const struct addrinfo *hints,
                            struct addrinfo **res, weft_time_t deadline)
 {
-    struct weft__fiber *self = weft__fiber_self();
+    struct weft__fiber *self = weft__caller();
 
     if (!res || (!node && !service))
         return -EINVAL;

@@ -25,7 +25,7 @@ static bool signal_set_good(const sigset_t *set)
 int weft_signal_wait_until(const sigset_t *set, siginfo_t *info,
                            weft_time_t deadline)
 {
-    struct weft__fiber *self = weft__fiber_self();
+    struct weft__fiber *self = weft__caller();
 
     if (!set || !signal_set_good(set))
         return -EINVAL;

@@ -9,7 +9,7 @@
 
 int weft_sleep_until(weft_time_t when)
 {
-    struct weft__fiber *self = weft__fiber_self();
+    struct weft__fiber *self = weft__caller();
     enum weft__cause cause;
 
     if (!self) {

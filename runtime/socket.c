@@ -10,6 +10,7 @@
 #include "netpoll/os.h"
 #include "runtime/io.h"
 #include "sched/os.h"
+#include "sched/sched.h"
 
 enum {
     SCARCE_FIRST = 1000000, /* ns between two tries for a descriptor */
@@ -409,8 +410,10 @@ int weft_socketpair(int domain, int type, int protocol, int fds[2])
 int weft_shutdown(int fd, int how)
 {
     struct weft__use use;
-    int status = weft__desc_use(fd, &use);
+    int status;
 
+    (void)weft__caller();
+    status = weft__desc_use(fd, &use);
     if (status != 0)
         return status == -ENOMEM ? weft__fd_shutdown(fd, how) : status;
     status = weft__fd_shutdown(fd, how);

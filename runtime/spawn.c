@@ -36,7 +36,7 @@ int weft_go(void *(*entry)(void *), void *arg)
 static inline __attribute__((always_inline)) int
 join_until(weft_fiber_t id, void **result, weft_time_t deadline)
 {
-    struct weft__fiber *self = weft__fiber_self();
+    struct weft__fiber *self = weft__caller();
     uint64_t life;
     struct weft__fiber *child = weft__fiber_find(id, &life);
     int status;

@@ -73,6 +73,16 @@ struct weft__fiber *weft__owner_self(void);
  * asleep is not dead. Cheap after the first time. */
 void weft__foreigner_note(void);
 
+/* The calling fiber; NULL: a thread that runs none, which is noted. */
+static inline struct weft__fiber *weft__caller(void)
+{
+    struct weft__fiber *self = weft__fiber_self();
+
+    if (!self)
+        weft__foreigner_note();
+    return self;
+}
+
 /* From begin to end the run does not end, if it had not before: see foreign.c.
  * Short, and without waiting. On a worker nothing. */
 bool weft__visit_begin(void);

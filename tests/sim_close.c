@@ -120,7 +120,8 @@ START_TEST(close_ends_every_call_before_the_number_is_free)
                                       workers, RING, RUNS, closing, &byte[i],
                                       &m), RUNS);
             ck_assert_uint_gt(m.times[4], RUNS / 20);
-            if (i)
+            /* One worker hardly ever gets to it. */
+            if (i && workers > 1)
                 ck_assert_uint_gt(m.times[5], 0);
         }
 }

@@ -4,8 +4,12 @@
  */
 #include "tests/support.h"
 
+#include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "netpoll/desc.h"
@@ -291,6 +295,99 @@ static void *call_in(void *arg)
     return NULL;
 }
 
+/* Other ways to do so. */
+static void by_read(const int fds[2])
+{
+    char c;
+
+    if (weft_read_until(fds[0], &c, 1, WEFT_NOW) != -EAGAIN)
+        abort();
+}
+
+static void by_poll(const int fds[2])
+{
+    struct pollfd one = { .fd = fds[0], .events = POLLIN };
+
+    if (weft_poll_until(&one, 1, WEFT_NOW) != -EAGAIN)
+        abort();
+}
+
+static void by_shutdown(const int fds[2])
+{
+    if (weft_shutdown(fds[0], SHUT_RD) != -ENOTSOCK)
+        abort();
+}
+
+static void by_close(const int fds[2])
+{
+    if (weft_close(dup(fds[0])) != 0)
+        abort();
+}
+
+static void by_pipe(const int fds[2])
+{
+    int more[2];
+
+    (void)fds;
+    if (weft_pipe(more) != 0 || close(more[0]) != 0 || close(more[1]) != 0)
+        abort();
+}
+
+static void by_join(const int fds[2])
+{
+    (void)fds;
+    if (weft_join_try(0, NULL) != -ESRCH)
+        abort();
+}
+
+static void by_sleep(const int fds[2])
+{
+    (void)fds;
+    if (weft_sleep(1) != 0)
+        abort();
+}
+
+static void by_signal(const int fds[2])
+{
+    sigset_t set;
+
+    (void)fds;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    if (weft_signal_wait_until(&set, NULL, WEFT_NOW) >= 0)
+        abort();
+}
+
+static void by_name(const int fds[2])
+{
+    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST };
+    struct addrinfo *list;
+
+    (void)fds;
+    if (weft_getaddrinfo("127.0.0.1", "80", &hints, &list) == 0)
+        freeaddrinfo(list);
+}
+
+static void (*const ways_in[])(const int fds[2]) = {
+    by_read, by_poll, by_shutdown, by_close, by_pipe,
+    by_join, by_sleep, by_signal, by_name,
+};
+
+enum { WAYS_IN = sizeof(ways_in) / sizeof(*ways_in) };
+
+struct visit {
+    void (*way)(const int fds[2]);
+    int fds[2];
+};
+
+static void *visit_main(void *arg)
+{
+    struct visit *v = arg;
+
+    v->way(v->fds);
+    return NULL;
+}
+
 static void *watch_and_send(void *arg)
 {
     watch_them_sleep();
@@ -365,6 +462,21 @@ WEFT_TEST(nothing_is_said_while_a_close_waits_for_a_call_of_a_thread)
 }
 END_TEST
 
+/* It reads from a descriptor, say, and later wakes someone. */
+WEFT_TEST(nothing_is_said_whatever_a_foreign_thread_has_called)
+{
+    struct visit v = { .way = ways_in[_i] };
+    pthread_t outside;
+
+    ck_code(weft_pipe(v.fds), 0);
+    ck_assert_int_eq(pthread_create(&outside, NULL, visit_main, &v), 0);
+    pthread_join(outside, NULL);
+    be_woken_by_the_first_call(0);
+    ck_code(weft_close(v.fds[0]), 0);
+    ck_code(weft_close(v.fds[1]), 0);
+}
+END_TEST
+
 START_TEST(never_says_nothing_at_all)
 {
     weft_config_t config = WEFT_CONFIG_INIT;
@@ -418,6 +530,9 @@ int main(void)
                    nothing_is_said_once_a_foreign_thread_has_called_in);
     tcase_add_test(
         silent, nothing_is_said_while_a_close_waits_for_a_call_of_a_thread);
+    tcase_add_loop_test(silent,
+                        nothing_is_said_whatever_a_foreign_thread_has_called,
+                        0, WAYS_IN);
     tcase_add_test(silent, never_says_nothing_at_all);
     suite_add_tcase(suite, silent);
     return run_suite(suite);
