@@ -34,6 +34,7 @@ struct wait {
     size_t total;
     size_t done;
     bool refused;     /* it was ready, and the call said EAGAIN */
+    bool broken;      /* a call said EPIPE, and left a signal behind */
     bool over;        /* the last call was made */
     ssize_t result;   /* why it was the last; or why none was made */
     int64_t deadline; /* of the thread; that of a fiber is the lane's */
@@ -150,6 +151,7 @@ static bool wait_turn(struct wait *w, short revents)
         r = wait_call(w, revents, w->iov, w->n);
     }
     if (r < 0 && r != -EAGAIN) {
+        w->broken = r == -EPIPE;
         w->result = r;
         return true;
     }
@@ -372,8 +374,10 @@ static ssize_t wait_for_it(struct wait *w, struct weft__fiber *self,
     return wait_answer(w, refused != 0 && code != -EBADF ? refused : code);
 }
 
+/* *broken: a call said EPIPE, also if the answer is what was written before. */
 static ssize_t blocking_rw(struct weft__fiber *self, int fd, bool write,
-                           const struct iovec *iov, int n, int64_t deadline)
+                           const struct iovec *iov, int n, int64_t deadline,
+                           bool *broken)
 {
     struct wait w = { .fd = fd,
                       .events = write ? POLLOUT : POLLIN,
@@ -387,6 +391,7 @@ static ssize_t blocking_rw(struct weft__fiber *self, int fd, bool write,
     if (w.total == 0)
         return weft__fd_rw(fd, write, iov, n);
     r = weft__fd_rw_nowait(fd, write, iov, n);
+    *broken = r == -EPIPE;
     if (r == -EOPNOTSUPP)
         w.nowait = false;
     else if (r >= 0)
@@ -395,13 +400,16 @@ static ssize_t blocking_rw(struct weft__fiber *self, int fd, bool write,
         return r;
     if (r == 0 || (r > 0 && (!write || w.done == w.total)))
         return r;
-    return wait_for_it(&w, self, deadline);
+    r = wait_for_it(&w, self, deadline);
+    *broken = w.broken;
+    return r;
 }
 
 ssize_t weft__blocking_rw(struct weft__fiber *self, int fd, bool write,
                           const struct iovec *iov, int n, int64_t deadline)
 {
     struct weft__sigpipe sigpipe;
+    bool broken = false;
     ssize_t r;
 
 #ifdef WEFT_SIM
@@ -412,10 +420,10 @@ ssize_t weft__blocking_rw(struct weft__fiber *self, int fd, bool write,
     if (n < 0 || n > WEFT__IOV_MAX)
         return -EINVAL;
     if (self || !write)
-        return blocking_rw(self, fd, write, iov, n, deadline);
+        return blocking_rw(self, fd, write, iov, n, deadline, &broken);
     weft__sigpipe_hide(&sigpipe);
-    r = blocking_rw(self, fd, write, iov, n, deadline);
-    weft__sigpipe_show(&sigpipe, r == -EPIPE);
+    r = blocking_rw(self, fd, write, iov, n, deadline, &broken);
+    weft__sigpipe_show(&sigpipe, broken);
     return r;
 }
 

@@ -48,7 +48,7 @@ bool weft__fd_is_dir(int fd);
 
 /*
  * Keep a write to a broken pipe from killing the process: for threads that
- * are not weft's, whose signal mask is their own. `broken`: the write between
+ * are not weft's, whose signal mask is their own. `broken`: a write between
  * the two said -EPIPE, and left a signal behind.
  */
 struct weft__sigpipe {

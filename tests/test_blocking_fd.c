@@ -219,6 +219,46 @@ WEFT_TEST(a_broken_pipe_kills_no_one)
 }
 END_TEST
 
+struct broken_later {
+    int fd;
+    weft__au32 begun;
+    ssize_t answer;
+};
+
+static void write_until_broken(void *arg)
+{
+    struct broken_later *b = arg;
+    sigset_t pipe;
+
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    ck_assert_int_eq(pthread_sigmask(SIG_UNBLOCK, &pipe, NULL), 0);
+    weft__store(&b->begun, 1, RELEASE);
+    b->answer = put(b->fd, much, MUCH);
+    ck_assert_int_eq(sigpending(&pipe), 0);
+    ck_assert_int_eq(sigismember(&pipe, SIGPIPE), 0);
+}
+
+/* The answer says how much was written, and the signal came all the same. */
+WEFT_TEST(a_pipe_that_breaks_under_a_threads_write_kills_no_one)
+{
+    struct broken_later b = { .answer = 0 };
+    struct foreign t;
+    int ends[2];
+
+    open_ends(PIPE, ends, 1, -1);
+    b.fd = ends[1];
+    foreign_start(&t, write_until_broken, &b);
+    wait_for(&b.begun, 1);
+    await_bytes(ends[0]);
+    close(ends[0]);
+    foreign_join(&t);
+    ck_assert_int_gt(b.answer, 0);
+    ck_assert_int_lt(b.answer, MUCH);
+    close(ends[1]);
+}
+END_TEST
+
 /* --- What may not wait --------------------------------------------------------------------- */
 
 WEFT_TEST(what_is_there_is_had_though_it_is_late)
@@ -316,6 +356,8 @@ int main(void)
     tcase_add_test(tcase, a_terminal_gives_lines);
     tcase_add_test(tcase, an_end_is_an_end);
     tcase_add_test(tcase, a_broken_pipe_kills_no_one);
+    tcase_add_test(tcase,
+                   a_pipe_that_breaks_under_a_threads_write_kills_no_one);
     tcase_add_loop_test(tcase, what_is_there_is_had_though_it_is_late, 0,
                         KINDS);
     tcase_add_test(tcase, who_may_not_wait_is_not_queued);
