@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "netpoll/desc.h"
 #include "netpoll/iov.h"
 #include "netpoll/os.h"
 #include "sched/atomic.h"
@@ -25,6 +26,7 @@ enum {
 /* What one who waits and the thread that waits for it share. */
 struct wait {
     int fd;
+    uint64_t gen; /* of the number, when the call began */
     short events;
     bool write;
     bool nowait; /* the kernel knows RWF_NOWAIT for it */
@@ -220,6 +222,12 @@ static void *wait_main(void *arg)
         }
         if (wait_stopped(w))
             break;
+        /* Closed by other means than weft's: what is ready was another file's,
+         * or is. */
+        if (weft__desc_gen(w->fd) != w->gen) {
+            w->result = -EBADF;
+            break;
+        }
         w->over = wait_turn(w, revents);
     }
     if (w->again >= 0)
@@ -380,6 +388,7 @@ static ssize_t blocking_rw(struct weft__fiber *self, int fd, bool write,
                            bool *broken)
 {
     struct wait w = { .fd = fd,
+                      .gen = weft__desc_gen(fd),
                       .events = write ? POLLOUT : POLLIN,
                       .write = write,
                       .nowait = true,

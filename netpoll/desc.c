@@ -40,6 +40,14 @@ static __attribute__((noinline)) struct weft__desc *desc_make(int fd)
     return weft__desc_look(fd);
 }
 
+uint64_t weft__desc_gen(int fd)
+{
+    struct weft__desc *d = weft__desc_look(fd);
+
+    /* relaxed: as in weft__desc_same(). */
+    return d ? weft__load(&d->word, RELAXED) & WEFT__DESC_GEN_MASK : 0;
+}
+
 /* The record of a number, made if need be: 0, -EBADF, -ENOMEM. */
 static inline int desc_at(int fd, struct weft__desc **d)
 {
@@ -314,9 +322,16 @@ static void renew(struct weft__desc *d, uint32_t flags, enum weft__kind kind)
         next = (word & WEFT__DESC_GEN_MASK) + WEFT__DESC_GEN_ONE;
     } while (!weft__cas(&d->word, &word, next | WEFT__DESC_CLOSING,
                              ACQ_REL, RELAXED));
-    /* Someone closed it by other means than ours: what was left behind. */
-    if (word & WEFT__DESC_USES)
+    /* Someone closed it by other means than ours: what was left behind. On the
+     * lanes, too: their threads leave by themselves, and look at the generation
+     * before they touch the number; we do not wait for them. */
+    if (word & WEFT__DESC_USES) {
+        struct weft__blocking_close lanes;
+
+        weft__blocking_close_begin(&lanes, d->fd);
         weft__desc_wake_all(d, WEFT__CAUSE_CLOSED);
+        weft__blocking_close_end(&lanes);
+    }
     if (word & WEFT__DESC_CLOSING && !(word & WEFT__DESC_FREEING)) {
         weft__lock_acquire(&d->lock);
         closer_wake(d);

@@ -194,4 +194,8 @@ void weft__desc_forked(void);
 /* Records with a poller, for tests and weft_stats. */
 uint64_t weft__desc_watched(void);
 
+/* The generation of a number now. A lane's thread, which knows the number only,
+ * compares it with the one its job began with right before each call. */
+uint64_t weft__desc_gen(int fd);
+
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "netpoll/desc.h"
 #include "netpoll/iov.h"
 #include "netpoll/offload.h"
 #include "netpoll/os.h"
@@ -20,6 +21,7 @@ enum {
 
 struct file_call {
     int fd;
+    uint64_t gen; /* of the number, when the call began */
     bool write;
     const struct iovec *iov;
     int n;
@@ -60,6 +62,11 @@ static void *file_block(void *arg)
     struct iovec rest[FILE_REST_IOV];
     size_t begun = call->done;
 
+    /* Closed by other means than weft's, and another file's by now. */
+    if (weft__desc_gen(call->fd) != call->gen) {
+        call->result = -EBADF;
+        return NULL;
+    }
     if (begun == 0) {
         call->result = weft__fd_rw(call->fd, call->write, call->iov, call->n);
         return NULL;
@@ -114,7 +121,9 @@ static ssize_t file_code(const struct file_call *call, ssize_t code)
 ssize_t weft__file_rw(struct weft__fiber *self, int fd, bool write,
                       const struct iovec *iov, int n, int64_t deadline)
 {
-    struct file_call call = { fd, write, iov, n, 0, 0 };
+    struct file_call call = {
+        .fd = fd, .gen = weft__desc_gen(fd), .write = write, .iov = iov, .n = n
+    };
     size_t total;
     int status;
 

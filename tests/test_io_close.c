@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "netpoll/desc.h"
+#include "tests/support_lane.h"
 #include "tests/support_net.h"
 
 /* --- Against calls under way ----------------------------------------------------- */
@@ -316,6 +317,70 @@ WEFT_TEST(events_of_a_former_owner_do_no_harm)
 }
 END_TEST
 
+/* A read that a lane's thread waits for, of a pipe in blocking mode. */
+static weft_fiber_t lane_read(struct net_reader *r, int fds[2])
+{
+    weft_fiber_t f;
+    char c;
+
+    ck_assert_int_eq(pipe(fds), 0);
+    *r = (struct net_reader){ .fd = fds[0] };
+    /* The thread has a descriptor of its own, from its first wait on. */
+    while (jobs_begun(WEFT__LANE_FD) == 0)
+        ck_code(weft_read_until(fds[0], &c, 1, weft_after(WEFT_MS(1))),
+                -ETIMEDOUT);
+    f = spawn(read_one, r);
+    wait_for_jobs(WEFT__LANE_FD, 1, 0);
+    wait_until_parked(f);
+    return f;
+}
+
+/* The number is closed plainly, and weft gets it again: who waits is told at
+ * once. */
+WEFT_TEST(closed_plainly_under_a_lane_that_waits)
+{
+    struct net_reader r;
+    int old[2], again[2];
+    weft_fiber_t f = lane_read(&r, old);
+
+    close(old[0]);
+    net_pair(NET_UNIX, again);
+    ck_assert_int_eq(again[0], old[0]);
+    join(f);
+    ck_code(r.answer, -EBADF);
+    close(old[1]);
+    net_close(again);
+}
+END_TEST
+
+/* The same, and before the waiter has run its thread finds that there is
+ * something on the pipe: what came for the next owner stays his. */
+WEFT_TEST(a_lane_leaves_the_next_owner_of_its_number_alone)
+{
+    struct weft__lane_stats stats;
+    struct net_reader r;
+    int old[2], again[2];
+    weft_fiber_t f = lane_read(&r, old);
+    int other = dup(old[0]);
+    char got[8];
+
+    close(old[0]);
+    net_pair(NET_UNIX, again);
+    ck_assert_int_eq(again[0], old[0]);
+    ck_code(weft_write(again[1], "new", 3), 3);
+    ck_assert_int_eq(write(old[1], "old", 3), 3);
+    do {
+        weft__lane_stats(&weft__lanes[WEFT__LANE_FD], &stats);
+    } while (stats.running > 0);
+    join(f);
+    ck_code(r.answer, -EBADF);
+    ck_code(weft_read_until(again[0], got, sizeof(got), WEFT_NOW), 3);
+    close(other);
+    close(old[1]);
+    net_close(again);
+}
+END_TEST
+
 /* --- A forked child -------------------------------------------------------------------- */
 
 /* What the child closes is its own: the parent's loops go on. */
@@ -377,6 +442,8 @@ int main(void)
     tcase_add_loop_test(tc, closed_by_fclose_under_a_waiters_neighbour, 0, 2);
     tcase_add_loop_test(tc, closed_plainly_right_after_the_park, 0, NET_KINDS);
     tcase_add_test(tc, events_of_a_former_owner_do_no_harm);
+    tcase_add_test(tc, closed_plainly_under_a_lane_that_waits);
+    tcase_add_test(tc, a_lane_leaves_the_next_owner_of_its_number_alone);
     tcase_add_loop_test(tc, a_forked_child_closes_only_its_own, 0, NET_KINDS);
     return run_suite(suite);
 }
