@@ -5,8 +5,11 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -89,7 +92,119 @@ static int poll_memory(struct pollfd *fds, nfds_t n, bool *any)
 }
 #endif
 
+/*
+ * By select(2)
+ *
+ * ppoll(2) refuses more descriptors than RLIMIT_NOFILE allows, and a sandbox
+ * may have lowered that to 0 since they were opened. No new descriptor is to be
+ * had then, an epoll set neither; but select(2) does not look at the limit. It
+ * cannot tell all that poll(2) can: a hang-up comes as POLLIN, and what asks
+ * for neither POLLIN, POLLOUT nor POLLPRI is never ready.
+ */
+enum {
+    SELECT_BITS = 8 * sizeof(unsigned long),
+    SELECT_FEW = 1024 / SELECT_BITS, /* words on the stack */
+    SELECT_SETS = 3
+};
+
+static const struct {
+    short asked;
+    short told;
+} select_sets[SELECT_SETS] = {
+    { POLLIN | POLLRDNORM, POLLIN },
+    { POLLOUT | POLLWRNORM, POLLOUT },
+    { POLLPRI, POLLPRI },
+};
+
+/* Those that are closed; the highest of the others. */
+static int select_look(struct pollfd *fds, nfds_t n, int *top)
+{
+    int closed = 0;
+
+    *top = -1;
+    for (nfds_t i = 0; i < n; i++) {
+        fds[i].revents = 0;
+        if (fds[i].fd < 0)
+            continue;
+        if (fcntl(fds[i].fd, F_GETFD) < 0) {
+            fds[i].revents = POLLNVAL;
+            closed++;
+        } else if (fds[i].fd > *top) {
+            *top = fds[i].fd;
+        }
+    }
+    return closed;
+}
+
+/* `words` are those of one set. -1: see errno. */
+static int select_once(struct pollfd *fds, nfds_t n, int top,
+                       unsigned long *sets, size_t words,
+                       const struct timespec *timeout, const sigset_t *mask)
+{
+    fd_set *set[SELECT_SETS];
+    int ready = 0;
+
+    for (int k = 0; k < SELECT_SETS; k++) {
+        set[k] = (fd_set *)(void *)&sets[(size_t)k * words];
+        for (nfds_t i = 0; i < n; i++)
+            if (fds[i].fd >= 0 && fds[i].revents == 0 &&
+                fds[i].events & select_sets[k].asked)
+                sets[(size_t)k * words + (size_t)fds[i].fd / SELECT_BITS] |=
+                    1ul << fds[i].fd % SELECT_BITS;
+    }
+    if (pselect(top + 1, set[0], set[1], set[2], timeout, mask) < 0)
+        return -1;
+    for (nfds_t i = 0; i < n; i++) {
+        for (int k = 0; k < SELECT_SETS; k++)
+            if (fds[i].fd >= 0 && fds[i].revents != POLLNVAL &&
+                fds[i].events & select_sets[k].asked &&
+                sets[(size_t)k * words + (size_t)fds[i].fd / SELECT_BITS] &
+                    1ul << fds[i].fd % SELECT_BITS)
+                fds[i].revents |= select_sets[k].told;
+        ready += fds[i].revents != 0;
+    }
+    return ready;
+}
+
+static __attribute__((noinline)) int
+poll_by_select(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
+               const sigset_t *mask)
+{
+    static const struct timespec none = { 0, 0 };
+    unsigned long few[SELECT_SETS * SELECT_FEW];
+    unsigned long *sets = few;
+    size_t words = SELECT_FEW;
+    int top, ready;
+
+    /* One that is closed ends the wait. */
+    if (select_look(fds, n, &top) > 0)
+        timeout = &none;
+    if (top >= SELECT_FEW * SELECT_BITS) {
+        words = (size_t)top / SELECT_BITS + 1;
+        sets = malloc(SELECT_SETS * words * sizeof(*sets));
+    }
+    if (!sets) {
+        /* As if a signal had come; whoever waits comes again. */
+        errno = EINTR;
+        return -1;
+    }
+    memset(sets, 0, SELECT_SETS * words * sizeof(*sets));
+    ready = select_once(fds, n, top, sets, words, timeout, mask);
+    /* Closed between the look and the call: look again. */
+    if (ready < 0 && errno == EBADF)
+        errno = EINTR;
+    if (sets != few)
+        free(sets);
+    return ready;
+}
+
 int weft__fd_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
+{
+    return weft__fd_poll_open(fds, n, timeout_ns, NULL);
+}
+
+int weft__fd_poll_open(struct pollfd *fds, nfds_t n, int64_t timeout_ns,
+                       const sigset_t *mask)
 {
 #ifdef WEFT_SIM
     bool any;
@@ -99,17 +214,21 @@ int weft__fd_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ns)
         return in_memory;
 #endif
     int saved = errno;
-    struct timespec timeout;
+    struct timespec timeout, *limit = NULL;
     int ready;
 
     if (timeout_ns >= 0) {
         timeout.tv_sec = timeout_ns / 1000000000;
         timeout.tv_nsec = timeout_ns % 1000000000;
+        limit = &timeout;
     }
-    ready = ppoll(fds, n, timeout_ns >= 0 ? &timeout : NULL, NULL);
+    ready = ppoll(fds, n, limit, mask);
+    if (ready < 0 && errno == EINVAL)
+        ready = poll_by_select(fds, n, limit, mask);
     if (ready < 0) {
         ready = -errno;
-        WEFT__CHECK(ready == -EINTR, "the kernel refuses to poll");
+        WEFT__CHECK(ready == -EINTR || ready == -ENOMEM,
+                    "the kernel refuses to poll");
     }
     errno = saved;
     return ready;

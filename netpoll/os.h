@@ -26,9 +26,12 @@ void weft__fd_signal(int fd);
 /* Make it unreadable again. */
 void weft__fd_drain(int fd);
 
-/* ppoll(2) for at most timeout_ns (below 0: for ever). How many are ready, or
- * -EINTR. */
+/* ppoll(2) for at most timeout_ns (below 0: for ever), also where the limit of
+ * descriptors is below n. How many are ready, or -EINTR, -ENOMEM. */
 int weft__fd_poll(struct pollfd *fds, nfds_t n, int64_t timeout_ns);
+/* The same with another signal mask meanwhile. */
+int weft__fd_poll_open(struct pollfd *fds, nfds_t n, int64_t timeout_ns,
+                       const sigset_t *mask);
 
 void weft__fd_close(int fd);
 

@@ -196,7 +196,7 @@ void weft__sig_wait(const int fds[2], const sigset_t *open)
         if (sigismember(open, sig) == 1)
             sigdelset(&mask, sig);
     }
-    (void)ppoll(&one, 1, NULL, &mask);
+    (void)weft__fd_poll_open(&one, 1, -1, &mask);
     errno = saved;
 }
 

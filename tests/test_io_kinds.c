@@ -3,6 +3,7 @@
  * from threads that run no fiber.
  */
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -317,6 +318,45 @@ WEFT_TEST(on_a_thread_calls_work_that_need_not_wait)
 }
 END_TEST
 
+/* A sandbox: no descriptor may be opened any more, nor several be polled. Who
+ * sleeps, or waits for a loop or a lane, goes on. */
+WEFT_TEST(under_a_limit_of_no_descriptors_waits_go_on)
+{
+    struct net_reader r[2] = { { .n = 5 }, { .n = 5 } };
+    struct rlimit limit;
+    int made[2], blocking[2];
+    weft_fiber_t f[2];
+
+    net_pair(NET_UNIX, made);
+    ck_assert_int_eq(pipe(blocking), 0);
+    r[0].fd = made[0];
+    r[1].fd = blocking[0];
+    for (int i = 0; i < 2; i++) {
+        f[i] = spawn(read_one, &r[i]);
+        wait_until_parked(f[i]);
+    }
+    /* The lane's thread has opened what it needs. */
+    ck_code(weft_sleep(WEFT_MS(20)), 0);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = (rlim_t)_i;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_code(weft_sleep(WEFT_MS(20)), 0);
+    ck_assert_int_eq(write(made[1], "hello", 5), 5);
+    ck_assert_int_eq(write(blocking[1], "hello", 5), 5);
+    for (int i = 0; i < 2; i++) {
+        join(f[i]);
+        ck_assert_int_eq(r[i].answer, 5);
+    }
+    ck_code(weft_fd_wait_until(made[0], POLLIN, weft_after(WEFT_MS(5))),
+            _i == 0 ? -EINVAL : -ETIMEDOUT);
+    limit.rlim_cur = limit.rlim_max;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    net_close(made);
+    close(blocking[0]);
+    close(blocking[1]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("io_kinds");
@@ -334,6 +374,7 @@ int main(void)
     tcase_add_loop_test(tc, standard_input_keeps_its_mode, 0, 2);
     tcase_add_test(tc, only_sockets_are_switched);
     tcase_add_test(tc, what_weft_makes_is_non_blocking);
+    tcase_add_loop_test(tc, under_a_limit_of_no_descriptors_waits_go_on, 0, 2);
     tcase_add_loop_test(tc, on_a_thread_calls_work_that_need_not_wait, 0,
                         4);
     return run_suite(suite);

@@ -197,6 +197,42 @@ START_TEST(sleep_until_a_past_time_returns_at_once)
 }
 END_TEST
 
+/* A sandbox has taken away the right to open descriptors, also that to poll so
+ * many at once as are open: the sleep is as long, and ends when it is to. The
+ * descriptors have high numbers, or not. */
+START_TEST(sleep_under_a_limit_below_what_it_polls)
+{
+    struct rlimit limit;
+    struct weft__poller *p;
+    pthread_t thread;
+    int64_t until, used;
+    int high = 0;
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    for (int fd = 0; _i >= 2 && fd >= 0 && fd < 1500;)
+        high = fd = dup(STDERR_FILENO);
+    ck_assert(_i < 2 || high == 1500);
+    p = open_poller();
+    limit.rlim_cur = (rlim_t)(_i % 2);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+
+    used = cpu_time();
+    until = weft__os_now() + 100 * MS;
+    weft__poller_sleep(p, until);
+    ck_assert_int_ge(weft__os_now(), until);
+    ck_assert_int_lt(cpu_time() - used, 50 * MS);
+    weft__poller_wake(p);
+    weft__poller_sleep(p, INT64_MAX);
+    wake_after_10_ms(p, &thread);
+    weft__poller_sleep(p, INT64_MAX);
+    pthread_join(thread, NULL);
+    weft__poller_close(p);
+
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+END_TEST
+
 static void ignore_signal(int number)
 {
     (void)number;
@@ -420,6 +456,7 @@ int main(void)
 
     tcase_add_test(sleep, sleep_ends_when_its_time_has_passed_and_never_before);
     tcase_add_test(sleep, sleep_until_a_past_time_returns_at_once);
+    tcase_add_loop_test(sleep, sleep_under_a_limit_below_what_it_polls, 0, 4);
     tcase_add_test(sleep, sleep_goes_on_after_a_signal);
     tcase_add_test(sleep, sleep_uses_no_processor_time);
     tcase_add_test(sleep, sleep_and_pass_leave_errno_alone);
