@@ -43,6 +43,7 @@ struct wait {
 
     weft__au32 stop; /* 1: no call begins any more */
     weft__au32 bell; /* the number of an eventfd and 1; 0: none yet */
+    struct bell *own; /* the thread's, to give back */
 };
 
 /* --- Bells --------------------------------------------------------------------- */
@@ -200,15 +201,15 @@ static bool wait_late(const struct wait *w)
     return w->deadline != WEFT_FOREVER && w->deadline <= weft__os_now();
 }
 
-/* Wait and call until it is over, or called off. */
-static void *wait_main(void *arg)
+/* Wait and call until it is over, or called off. The bell stays w's. */
+static void wait_run(struct wait *w)
 {
-    struct wait *w = arg;
     struct bell *bell;
 
     w->result = bell_take(&bell);
     if (w->result != 0)
-        return NULL;
+        return;
+    w->own = bell;
     /* seq_cst: pairs with wait_stop(). */
     weft__store(&w->bell, (uint32_t)bell->fd + 1, SEQ_CST);
     w->again = w->nowait ? -1 : weft__fd_terminal(w->fd, w->write);
@@ -232,7 +233,20 @@ static void *wait_main(void *arg)
     }
     if (w->again >= 0)
         weft__fd_close(w->again);
-    bell_give(bell);
+}
+
+/* Nobody rings any more who would not be waited for before the run's end. */
+static void wait_end(struct wait *w)
+{
+    if (w->own)
+        bell_give(w->own);
+}
+
+/* On the lane. The one who may ring is w's fiber, and the run ends after it. */
+static void *wait_main(void *arg)
+{
+    wait_run(arg);
+    wait_end(arg);
     return NULL;
 }
 
@@ -308,8 +322,11 @@ static int guest_wait(struct wait *w)
 
     guest_come(&g);
     if (!g.closed)
-        (void)wait_main(w);
+        wait_run(w);
+    /* First until no closer has a hand on it: the end of the run, which does
+     * not wait for threads, closes the bells that were given back. */
     guest_leave(&g);
+    wait_end(w);
     return g.closed ? -EBADF : -ETIMEDOUT;
 }
 
