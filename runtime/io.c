@@ -289,6 +289,10 @@ static ssize_t write_any(struct weft__io *io)
     switch (kind) {
     case WEFT__KIND_STREAM:
     case WEFT__KIND_SOCKET:
+        /* writev(2) of nothing sends nothing, where write(2) and sendmsg(2)
+         * send an empty datagram. */
+        if (io->iov && io->n == 0)
+            return try_writev(io);
         return weft__io_out(io, io->iov ? try_send_iov : try_send_plain);
     case WEFT__KIND_POLLED:
         /* Workers block SIGPIPE; another thread may not. */

@@ -214,6 +214,30 @@ WEFT_TEST(reading_nothing_does_not_wait)
 }
 END_TEST
 
+/* writev(2) of nothing sends no datagram, unlike write(2) of nothing; and looks
+ * at the descriptor only. */
+WEFT_TEST(writing_nothing_by_vector_sends_nothing)
+{
+    char c[2];
+    struct iovec none[] = { { c, 0 }, { NULL, 0 } };
+    int type = _i == 0 ? SOCK_DGRAM : SOCK_STREAM;
+    int fds[2];
+
+    ck_code(weft_socketpair(AF_UNIX, type, 0, fds), 0);
+    ck_code(weft_writev(fds[0], none, 1), 0);
+    ck_code(weft_writev(fds[0], none, 2), 0);
+    ck_code(weft_writev(fds[0], NULL, 0), 0);
+    ck_code(weft_recv(fds[1], c, sizeof(c), MSG_DONTWAIT), -EAGAIN);
+    ck_code(weft_write(fds[0], c, 0), 0);
+    ck_code(weft_recv(fds[1], c, sizeof(c), MSG_DONTWAIT),
+            _i == 0 ? 0 : -EAGAIN);
+    ck_code(weft_shutdown(fds[0], SHUT_WR), 0);
+    ck_code(weft_writev(fds[0], none, 2), 0);
+    net_close(fds);
+    ck_code(weft_writev(fds[0], none, 2), -EBADF);
+}
+END_TEST
+
 /* The peer writes and goes: all of it is read, and then the end. */
 WEFT_TEST(hang_up_with_data)
 {
@@ -524,6 +548,7 @@ int main(void)
                    error_queue_and_urgent_data_are_looked_at_without_waiting);
     tcase_add_loop_test(tc, urgent_data_ends_the_short_read_rule, 0, 2);
     tcase_add_loop_test(tc, reading_nothing_does_not_wait, 0, NET_KINDS);
+    tcase_add_loop_test(tc, writing_nothing_by_vector_sends_nothing, 0, 2);
     tcase_add_loop_test(tc, hang_up_with_data, 0, NET_PIPE);
     tcase_add_loop_test(tc, hang_up_with_data_is_told_to_all_readers, 0,
                         NET_KINDS);

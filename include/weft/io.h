@@ -141,7 +141,8 @@ WEFT_API WEFT_MUST_CHECK ssize_t weft_write_until(int fd, const void *buf,
 WEFT_API ssize_t weft_write(int fd, const void *buf, size_t n);
 
 /*
- * Write from n buffers, as writev(2).
+ * Write from n buffers, as writev(2): where there is nothing in them nothing is
+ * sent, while weft_write() of nothing to a datagram socket sends an empty one.
  *
  * Blocks:   as weft_write_until().
  * Returns:  as weft_write_until(), and
