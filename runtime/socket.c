@@ -264,6 +264,10 @@ static int accept_io(struct weft__io *io, const uint64_t *only)
     weft__wait_accepts(&io->use);
     while (answer == 0) {
         answer = weft__io_in(io, try_accept);
+        if (answer >= 0)
+            answer = weft__io_made((int)answer, kind == WEFT__KIND_STREAM
+                                                    ? WEFT__KIND_STREAM
+                                                    : WEFT__KIND_SOCKET);
         /* WEFT_NOW, and a thread that cannot park: what is missing. */
         if (!is_scarce(answer) || io->deadline == WEFT_NOW || !io->self)
             break;
@@ -271,10 +275,6 @@ static int accept_io(struct weft__io *io, const uint64_t *only)
         answer = weft__io_pause(io, pause);
         pause = pause < SCARCE_LAST / 2 ? pause * 2 : SCARCE_LAST;
     }
-    if (answer >= 0)
-        answer = weft__io_made((int)answer, kind == WEFT__KIND_STREAM
-                                                ? WEFT__KIND_STREAM
-                                                : WEFT__KIND_SOCKET);
     return (int)weft__io_end(io, answer);
 }
 

@@ -208,6 +208,51 @@ static void accept_elsewhere(void *arg)
     ck_code(weft_accept_until(*(int *)arg, NULL, NULL, WEFT_FOREVER), -EMFILE);
 }
 
+/* The number is the first of a thousand, and there is no memory for what weft
+ * keeps of them: the connection is broken off, the acceptor stays. */
+WEFT_TEST(no_memory_is_left_for_a_while)
+{
+    enum { FIRST = 4096 };
+    struct sockaddr_in where;
+    struct acceptor a = { .listener = net_listen(8, &where) };
+    int client = net_connect(&where);
+    struct rlimit files, memory;
+    static int fill[FIRST];
+    int n = 0;
+    weft_fiber_t f;
+    char c;
+
+    if (SANITIZED)
+        return;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < FIRST + 64)
+        return;
+    while (n == 0 || fill[n - 1] < FIRST - 1)
+        fill[n++] = dup(STDERR_FILENO);
+
+    getrlimit(RLIMIT_DATA, &memory);
+    memory.rlim_cur = 1;
+    ck_assert_int_eq(setrlimit(RLIMIT_DATA, &memory), 0);
+    f = spawn(accept_one, &a);
+    ck_code(weft_read(client, &c, 1), 0);
+    wait_until_parked(f);
+    memory.rlim_cur = memory.rlim_max;
+    ck_assert_int_eq(setrlimit(RLIMIT_DATA, &memory), 0);
+
+    close(fill[--n]);
+    ck_code(weft_close(client), 0);
+    client = net_connect(&where);
+    join(f);
+    ck_assert_int_ge(a.end, 0);
+    ck_code(weft_close(a.end), 0);
+    ck_code(weft_close(client), 0);
+    ck_code(weft_close(a.listener), 0);
+    while (n > 0)
+        close(fill[--n]);
+}
+END_TEST
+
 WEFT_TEST(no_descriptor_on_a_thread)
 {
     struct sockaddr_in where;
@@ -325,6 +370,7 @@ int main(void)
     tcase_add_test(tc, a_burst_reaches_all_acceptors);
     tcase_add_test(tc, no_descriptor_is_left_for_a_while);
     tcase_add_loop_test(tc, waiting_for_a_descriptor_can_be_ended, 0, 2);
+    tcase_add_test(tc, no_memory_is_left_for_a_while);
     tcase_add_test(tc, no_descriptor_on_a_thread);
     tcase_add_test(tc, a_foreign_listener_is_made_non_blocking);
     tcase_add_test(tc, the_peers_address_is_told);

@@ -280,9 +280,10 @@ WEFT_API ssize_t weft_sendmsg(int fd, const struct msghdr *msg, int flags);
 
 /*
  * Accept a connection, as accept4(2): the new descriptor is close-on-exec and
- * non-blocking. Where the process or the machine has no descriptor left the
- * connection stays in the kernel's queue, and the call waits and tries again,
- * from 1 ms up to 100 ms apart: it never spins.
+ * non-blocking. Where the process or the machine has no descriptor or memory
+ * left the connection stays in the kernel's queue, and the call waits and tries
+ * again, from 1 ms up to 100 ms apart: it never spins, and never gives up for
+ * that. (One that there is no memory to keep a record of is broken off.)
  *
  * Blocks:   the calling fiber, until one comes, or `deadline`. A cancellation
  *           point. From a foreign thread only if it need not wait.
@@ -296,11 +297,10 @@ WEFT_API ssize_t weft_sendmsg(int fd, const struct msghdr *msg, int flags);
  *           -ETIMEDOUT   the deadline passed first; none was accepted
  *           -ECANCELED   the fiber was cancelled first
  *           -EAGAIN      `deadline` is WEFT_NOW and none is there
- *           -EMFILE, -ENFILE, -ENOBUFS   it would have to wait for a
- *                        descriptor (or memory), and the deadline is WEFT_NOW
+ *           -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM   it would have to wait for
+ *                        a descriptor, or memory, and the deadline is WEFT_NOW
  *                        or the caller cannot park
  *           -EPERM       it would have to wait, and the caller cannot park
- *           -ENOMEM      no memory to watch the descriptor
  * Memory:   sa and len stay the caller's; both may be NULL.
  */
 WEFT_API WEFT_MUST_CHECK int weft_accept_until(int fd, struct sockaddr *sa,

@@ -78,7 +78,7 @@ typedef struct weft_serve {
  *           -ENOTSOCK    not a socket
  *           -EOPNOTSUPP  not of a kind that accepts
  *           -EPERM       not on a fiber
- *           -ENOMEM      no memory to watch the descriptor
+ *           -ENOMEM      no memory to begin
  * Memory:   `opt` may be NULL and is copied; `stats` has to stay until the
  *           call returns; `arg` is handed on as it is.
  */
