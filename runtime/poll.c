@@ -141,7 +141,9 @@ int weft__poll_aside(struct pollfd *set, const struct pollfd *fds,
     for (nfds_t i = 0; i < which; i++)
         if (fds[i].fd == fds[which].fd)
             events |= fds[i].events;
-    return weft__fd_epoll_put(set->fd, fds[which].fd, events);
+    status = weft__fd_epoll_put(set->fd, fds[which].fd, events);
+    /* The user's share of watches is used up: as for one that a loop takes. */
+    return status == -ENOSPC ? -ENOMEM : status;
 }
 
 /* The last of the n is the set. */
