@@ -43,6 +43,7 @@ for NAMES, CODES, WHY in (
         "the machine's tables or memory are full",
     ),
     ("accept poll fd_wait select", "ENFILE ENOBUFS", "the same"),
+    ("read readv read_full write writev write_full", "ENFILE", "the same"),
     ("serve", "ENOMEM", "no memory for some bytes"),
     ("write write_full writev close", "EDQUOT", "a disk with quotas"),
     ("close", "EIO ENOSPC", "a network file system that writes at close"),

@@ -394,6 +394,53 @@ WEFT_TEST(devices_and_files)
 }
 END_TEST
 
+/* Where the log cannot be opened for each answer at once. */
+static struct {
+    const char *call;
+    long answer;
+} kept[6];
+static int kept_count;
+
+#define KEEP(what)                                                          \
+    (kept[kept_count].call = #what, kept[kept_count++].answer = (what))
+
+/* A thread waits for those, and wants an eventfd to be called off by. */
+WEFT_TEST(no_descriptor_to_wait_for_one_in_blocking_mode)
+{
+    struct rlimit old, none;
+    char c = 'x';
+    struct iovec one = { &c, 1 };
+    int in[2], out[2];
+
+    ck_assert_int_eq(pipe(in), 0);
+    ck_assert_int_eq(pipe(out), 0);
+    ck_assert_int_eq(fcntl(out[1], F_SETFL, O_NONBLOCK), 0);
+    while (write(out[1], &c, 1) == 1) {
+    }
+    ck_assert_int_eq(fcntl(out[1], F_SETFL, 0), 0);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = old;
+    none.rlim_cur = 3;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    KEEP(weft_read_until(in[0], &c, 1, WEFT_FOREVER));
+    KEEP(weft_readv_until(in[0], &one, 1, WEFT_FOREVER));
+    KEEP(weft_read_full_until(in[0], &c, 1, NULL, WEFT_FOREVER));
+    KEEP(weft_write_until(out[1], &c, 1, WEFT_FOREVER));
+    KEEP(weft_writev_until(out[1], &one, 1, WEFT_FOREVER));
+    KEEP(weft_write_full_until(out[1], &c, 1, NULL, WEFT_FOREVER));
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+    for (int i = 0; i < kept_count; i++) {
+        log_code(kept[i].call, kept[i].answer);
+        ck_assert_msg(kept[i].answer == -EMFILE, "%s is %ld", kept[i].call,
+                      kept[i].answer);
+    }
+    for (int i = 0; i < 2; i++) {
+        close(in[i]);
+        close(out[i]);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("io_codes");
@@ -407,6 +454,7 @@ int main(void)
     tcase_add_test(tc, datagrams);
     tcase_add_test(tc, not_connected);
     tcase_add_test(tc, devices_and_files);
+    tcase_add_test(tc, no_descriptor_to_wait_for_one_in_blocking_mode);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

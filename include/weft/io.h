@@ -29,7 +29,8 @@
  * is always a deadline: the call's, or a limit of weft_serve().
  *
  * On a thread that runs no fiber these calls work as long as they need not
- * wait. SIGPIPE is never raised.
+ * wait; only a read or write of a descriptor in blocking mode does wait there,
+ * and blocks the thread, as without weft. SIGPIPE is never raised.
  */
 #ifndef WEFT_IO_H
 #define WEFT_IO_H
@@ -50,7 +51,7 @@ WEFT_BEGIN_DECLS
  *
  * Blocks:   the calling fiber, until there is something to read, the end, or
  *           `deadline`. A cancellation point. From a foreign thread only if
- *           it need not wait.
+ *           it need not wait; one in blocking mode it waits for itself.
  * Returns:  how many bytes; 0 at the end of the file or stream
  *           -EINVAL       buf is NULL, or n above SSIZE_MAX
  *           -EBADF        no such descriptor, not open for reading, or it was
@@ -64,7 +65,9 @@ WEFT_BEGIN_DECLS
  *           -EIO          the device or terminal failed
  *           -ETIMEDOUT    the deadline passed first; nothing was read
  *           -ECANCELED    the fiber was cancelled first; nothing was read
- *           -EAGAIN       `deadline` is WEFT_NOW and nothing is there
+ *           -EAGAIN       `deadline` is WEFT_NOW and nothing is there; or no
+ *                         thread is to be had to wait for one in blocking mode
+ *           -EMFILE, -ENFILE   nor a descriptor, which that takes
  *           -EPERM        it would have to wait, and the caller cannot park
  *           -ENOMEM       no memory to watch the descriptor
  * Memory:   `buf` stays the caller's.
@@ -110,7 +113,7 @@ WEFT_API int weft_read_full(int fd, void *buf, size_t n, size_t *done);
  *
  * Blocks:   the calling fiber, until there is room for some of it, or
  *           `deadline`. A cancellation point. From a foreign thread only if
- *           it need not wait.
+ *           it need not wait; one in blocking mode it waits for itself.
  * Returns:  how many bytes were taken
  *           -EINVAL       buf is NULL, or n above SSIZE_MAX
  *           -EBADF        no such descriptor, not open for writing, or it was
@@ -129,7 +132,9 @@ WEFT_API int weft_read_full(int fd, void *buf, size_t n, size_t *done);
  *           -EIO          the device or terminal failed
  *           -ETIMEDOUT    the deadline passed first; nothing was written
  *           -ECANCELED    the fiber was cancelled first; nothing was written
- *           -EAGAIN       `deadline` is WEFT_NOW and there is no room
+ *           -EAGAIN       `deadline` is WEFT_NOW and there is no room; or no
+ *                         thread is to be had to wait for one in blocking mode
+ *           -EMFILE, -ENFILE   nor a descriptor, which that takes
  *           -EPERM        it would have to wait, and the caller cannot park
  *           -ENOMEM       no memory to watch the descriptor
  * Memory:   `buf` stays the caller's.
@@ -178,8 +183,9 @@ WEFT_API int weft_write_full(int fd, const void *buf, size_t n, size_t *done);
  * With MSG_DONTWAIT, MSG_OOB and MSG_ERRQUEUE it never waits; MSG_WAITALL does
  * not make it wait for more than there is (weft_read_full() does).
  *
- * Blocks:   as weft_read_until().
- * Returns:  as weft_read_until() (not -EISDIR, not -EIO), and
+ * Blocks:   as weft_read_until(), but a foreign thread only if it need not wait.
+ * Returns:  as weft_read_until() (not -EISDIR, not -EIO, not -EMFILE, not
+ *           -ENFILE), and
  *           -ENOTSOCK    not a socket
  *           -EOPNOTSUPP  a flag it does not know
  *           -EAGAIN      also with those flags: nothing is there
@@ -228,9 +234,10 @@ WEFT_API ssize_t weft_recvmsg(int fd, struct msghdr *msg, int flags);
  * Send up to n bytes to a socket, as send(2); `flags` are its MSG_*. With
  * MSG_DONTWAIT it never waits.
  *
- * Blocks:   as weft_write_until().
+ * Blocks:   as weft_write_until(), but a foreign thread only if it need not
+ *           wait.
  * Returns:  as weft_write_until() (not -ENOSPC, not -EDQUOT, not -EFBIG, not
- *           -EIO), and
+ *           -EIO, not -EMFILE, not -ENFILE), and
  *           -ENOTSOCK     not a socket
  *           -EOPNOTSUPP   a flag it does not know
  *           -EAGAIN       also with MSG_DONTWAIT: there is no room
