@@ -14,6 +14,8 @@
 
 enum { CHUNK = WEFT__DESC_CHUNK, CHUNKS = WEFT__DESC_CHUNKS };
 
+enum { FREEING_LOOKS = 50, FREEING_PAUSE = 1000000 /* ns */ };
+
 weft__aptr weft__desc_chunks[WEFT__DESC_CHUNKS];
 
 /* The chunk of a number is not there yet. */
@@ -63,21 +65,32 @@ static inline int desc_at(int fd, struct weft__desc **d)
 /* --- Uses ------------------------------------------------------------------- */
 
 /* Someone is inside close(2) for this number: its end is near, and until then
- * nobody can tell whose the number is. */
-static void freeing_wait(void)
+ * nobody can tell whose the number is. Unless it lingers (SO_LINGER): who has
+ * looked often sleeps between two looks. */
+static void freeing_wait(unsigned looks)
 {
     struct weft__fiber *self = weft__fiber_self();
+    bool often = looks >= FREEING_LOOKS;
+    int64_t until = often ? weft__os_now() + FREEING_PAUSE : 0;
 
-    if (self)
+    if (self && often) {
+        weft__park_open_until(self, WEFT__WAKE_NO_CANCEL, "the end of a close",
+                              NULL, until);
+        weft__park(self);
+    } else if (self) {
         weft__yield(self);
-    else
+    } else if (often) {
+        weft__os_sleep_until(until);
+    } else {
         weft__os_thread_yield();
+    }
 }
 
 int weft__desc_use_slow(int fd, struct weft__use *use)
 {
     struct weft__desc *d;
     int status = desc_at(fd, &d);
+    unsigned looks = 0;
     uint64_t word;
 
     if (status != 0)
@@ -86,7 +99,7 @@ int weft__desc_use_slow(int fd, struct weft__use *use)
     word = weft__load(&d->word, RELAXED);
     do {
         while (word & WEFT__DESC_FREEING) {
-            freeing_wait();
+            freeing_wait(looks++);
             word = weft__load(&d->word, RELAXED);
         }
         if (word & WEFT__DESC_CLOSING)

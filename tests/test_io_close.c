@@ -151,6 +151,46 @@ WEFT_TEST(close_from_elsewhere_tells_those_who_wait)
 }
 END_TEST
 
+static void read_closed(void *arg)
+{
+    struct caller *c = arg;
+    char byte;
+
+    c->answer = weft_read(c->fd, &byte, 1);
+}
+
+/* A close that lingers holds its thread in the kernel. Who comes to the number
+ * meanwhile waits for its end, and not at the expense of a core. */
+WEFT_TEST(a_close_that_lingers_costs_others_nothing)
+{
+    struct linger second = { 1, 1 };
+    struct caller c, closer;
+    struct foreign t;
+    int fds[2];
+    int64_t cpu;
+
+    net_pair(NET_TCP, fds);
+    net_fill(fds[1]);
+    ck_assert_int_eq(setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &second,
+                                sizeof(second)), 0);
+    c = closer = (struct caller){ .fd = fds[1] };
+    foreign_start(&t, close_call, &closer);
+    while (!(weft__load(&weft__desc_look(fds[1])->word, RELAXED) &
+             WEFT__DESC_FREEING))
+        weft_yield();
+    cpu = cpu_time();
+    if (_i == 0)
+        read_closed(&c);
+    else
+        on_thread(read_closed, &c);
+    ck_assert_int_lt(cpu_time() - cpu, WEFT_MS(400));
+    ck_code(c.answer, -EBADF);
+    foreign_join(&t);
+    ck_code(closer.answer, 0);
+    ck_code(weft_close(fds[0]), 0);
+}
+END_TEST
+
 /* --- Duplicates --------------------------------------------------------------------- */
 
 /* Two numbers of one file: closing one ends its own waiter's wait, and the
@@ -435,6 +475,7 @@ int main(void)
     tcase_add_loop_test(tc, close_against_park_at_each_moment, 0, CALLS);
     tcase_add_test(tc, close_tells_all_who_wait);
     tcase_add_loop_test(tc, close_from_elsewhere_tells_those_who_wait, 0, 2);
+    tcase_add_loop_test(tc, a_close_that_lingers_costs_others_nothing, 0, 2);
     tcase_add_loop_test(tc, closing_one_number_leaves_its_duplicate, 0,
                         NET_KINDS);
     tcase_add_loop_test(tc, readers_on_duplicates_share_the_bytes, 0,

@@ -458,6 +458,10 @@ WEFT_API int weft_shutdown(int fd, int how);
  * returns when they have left and the number is free. It never calls
  * shutdown(2): a duplicate of the descriptor goes on.
  *
+ * The kernel's close(2) is made on the spot. Where that takes long (a socket
+ * with SO_LINGER and bytes that its peer does not take, a network file system)
+ * the worker is held up in it: hand such a close to weft_blocking().
+ *
  * Blocks:   the calling fiber or thread, until calls under way on the
  *           descriptor have ended. No cancellation point.
  * Returns:  0
