@@ -49,18 +49,12 @@ static struct weft__fiber *take_first(struct weft__desc *d,
 
 /* Set READY and wake the first waiter; after an error event all of them, since
  * nothing is watched until one of them waits again. */
-static int event_in(struct weft__desc *d, enum weft__dir dir, uint32_t set,
-                    struct weft__batch *batch)
+static int event_told(struct weft__desc *d, enum weft__dir dir, uint32_t set,
+                      struct weft__batch *batch)
 {
     struct weft__fiber *fiber;
     int woken = 0;
-    /* acquire: as below. Nothing new and nobody there, as for most sockets'
-     * room to write: whoever clears READY from here on tries after that. */
-    uint32_t flags = weft__load(&d->flags, ACQUIRE);
 
-    if (flags & WEFT__FD_READY(dir) && !(flags & WEFT__FD_WAITERS(dir)) &&
-        !(set & ~flags))
-        return 0;
     if (!(weft__fetch_or(&d->flags, set | WEFT__FD_READY(dir), ACQ_REL) &
           WEFT__FD_WAITERS(dir)))
         return 0;
@@ -71,6 +65,19 @@ static int event_in(struct weft__desc *d, enum weft__dir dir, uint32_t set,
             break;
     }
     return woken;
+}
+
+static inline int event_in(struct weft__desc *d, enum weft__dir dir,
+                           uint32_t set, struct weft__batch *batch)
+{
+    /* acquire: as above. Nothing new and nobody there, as for most sockets'
+     * room to write: whoever clears READY from here on tries after that. */
+    uint32_t flags = weft__load(&d->flags, ACQUIRE);
+
+    if (flags & WEFT__FD_READY(dir) && !(flags & WEFT__FD_WAITERS(dir)) &&
+        !(set & ~flags))
+        return 0;
+    return event_told(d, dir, set, batch);
 }
 
 /* libuv does not tell of a hang-up that comes with room to write and nothing to

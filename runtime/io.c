@@ -331,10 +331,9 @@ static ssize_t any(struct weft__io *io, ssize_t (*move)(struct weft__io *io))
 
 ssize_t weft_read_until(int fd, void *buf, size_t n, weft_time_t deadline)
 {
-    struct weft__io io = {
-        .fd = fd, .buf = buf, .n = n, .deadline = deadline
-    };
+    struct weft__io io;
 
+    weft__io_buffer(&io, fd, buf, n, 0, deadline);
     return weft__io_check(buf, n) != 0 ? -EINVAL : any(&io, read_any);
 }
 
@@ -346,10 +345,9 @@ ssize_t weft_read(int fd, void *buf, size_t n)
 ssize_t weft_write_until(int fd, const void *buf, size_t n,
                          weft_time_t deadline)
 {
-    struct weft__io io = {
-        .fd = fd, .buf = (void *)(uintptr_t)buf, .n = n, .deadline = deadline
-    };
+    struct weft__io io;
 
+    weft__io_buffer(&io, fd, (void *)(uintptr_t)buf, n, 0, deadline);
     return weft__io_check(buf, n) != 0 ? -EINVAL : any(&io, write_any);
 }
 

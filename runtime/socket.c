@@ -97,9 +97,9 @@ static ssize_t transmit(struct weft__io *io, weft__io_try try)
 ssize_t weft_recv_until(int fd, void *buf, size_t n, int flags,
                         weft_time_t deadline)
 {
-    struct weft__io io = { .fd = fd, .buf = buf, .n = n, .flags = flags,
-                           .deadline = deadline };
+    struct weft__io io;
 
+    weft__io_buffer(&io, fd, buf, n, flags, deadline);
     return weft__io_check(buf, n) != 0 ? -EINVAL : receive(&io, try_recv);
 }
 
@@ -149,9 +149,9 @@ ssize_t weft_recvmsg(int fd, struct msghdr *msg, int flags)
 ssize_t weft_send_until(int fd, const void *buf, size_t n, int flags,
                         weft_time_t deadline)
 {
-    struct weft__io io = { .fd = fd, .buf = (void *)(uintptr_t)buf, .n = n,
-                           .flags = flags, .deadline = deadline };
+    struct weft__io io;
 
+    weft__io_buffer(&io, fd, (void *)(uintptr_t)buf, n, flags, deadline);
     return weft__io_check(buf, n) != 0 ? -EINVAL : transmit(&io, try_send);
 }
 
