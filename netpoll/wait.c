@@ -82,16 +82,16 @@ static inline int event_in(struct weft__desc *d, enum weft__dir dir,
 
 /* libuv does not tell of a hang-up that comes with room to write and nothing to
  * read: the master of a terminal whose other end was closed, a listener that was
- * shut down. A stream that weft made is connected, most likely, and its hang-up
- * comes with an end to read: there only those who wait are told, so that its
- * reader need not look each time there is room. */
+ * shut down. A stream of weft's that is only read and written is connected, and
+ * its hang-up comes with an end to read: its reader need not look each time there
+ * is room. */
 static bool may_hang_up(struct weft__desc *d)
 {
-    /* acquire: see event_in(). */
-    uint32_t flags = weft__load(&d->flags, ACQUIRE);
+    /* relaxed: who accepts or polls asks the kernel after it has set its flag. */
+    uint32_t flags = weft__load(&d->flags, RELAXED);
 
-    return !(flags & WEFT__FD_MADE) || flags & WEFT__FD_LISTENER ||
-           flags & (WEFT__FD_WAITERS(WEFT__IN) | WEFT__FD_WAITERS(WEFT__ODD)) ||
+    return !(flags & WEFT__FD_MADE) ||
+           flags & (WEFT__FD_LISTENER | WEFT__FD_POLLED) ||
            weft__load(&d->kind, RELAXED) != WEFT__KIND_STREAM;
 }
 
@@ -417,6 +417,9 @@ int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
     w->blocking = weft__desc_kind(w->use.desc) == WEFT__KIND_BLOCKING;
     if (w->blocking)
         return 0;
+    /* relaxed: see may_hang_up(). */
+    if (!(weft__load(&w->use.desc->flags, RELAXED) & WEFT__FD_POLLED))
+        weft__fetch_or(&w->use.desc->flags, WEFT__FD_POLLED, RELAXED);
     status = watch(w->use.desc, self);
     /* What epoll refuses is always ready: `ask` will say so. */
     if (status == 0 || status == -EPERM)

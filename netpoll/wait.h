@@ -56,6 +56,7 @@ enum weft__dir { WEFT__IN, WEFT__OUT, WEFT__ODD };
  * counts. */
 #define WEFT__FD_LISTENER ((uint32_t)1024)
 #define WEFT__FD_SWITCHED ((uint32_t)2048) /* to non-blocking mode, by weft */
+#define WEFT__FD_POLLED ((uint32_t)4096) /* someone waits for readiness alone */
 
 /* What an event says; see weft__wait_event(). */
 #define WEFT__EVENT_IN 1u
