@@ -29,7 +29,7 @@ test_packages=(
 # To run the server under load.
 run_packages=(wrk)
 # To measure it: the same, and who counts system calls.
-bench_packages=(wrk strace)
+bench_packages=(wrk linux-perf)
 # For test.sh --fresh.
 fresh_packages=(debootstrap)
 

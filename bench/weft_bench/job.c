@@ -231,7 +231,7 @@ const struct job jobs[] = {
       .thread_share = 2,
       .rows = { SHOW(SERVER, RUN_EPOLL),
                 SHOW(SERVER, RUN_PTHREAD) } },
-    { .label = "echo 1,000, strace",
+    { .label = "echo 1,000, calls",
       .kind = JOB_NETWORK,
       .task = { "calls", 1, 1000, MILLION / 10 },
       .quick_ops = MILLION / 50,

@@ -10,7 +10,7 @@
 #include "bench/weft_bench/process.h"
 
 static const char wrk[] = "/usr/bin/wrk";
-static const char strace[] = "/usr/bin/strace";
+static const char perf[] = "/usr/bin/perf";
 
 /* A request on each connection before it counts, and with it the certainty
  * that the server has them all. */
@@ -53,7 +53,7 @@ bool network_have(const struct network_options *options, const char *case_name,
     server_path(options, RUN_WEFT, http, path, sizeof(path));
     if (!have(path, why, size) || !have(http ? wrk : options->load, why, size))
         return false;
-    return strcmp(case_name, "calls") != 0 || have(strace, why, size);
+    return strcmp(case_name, "calls") != 0 || have(perf, why, size);
 }
 
 /* ---- the server ---- */
@@ -199,10 +199,11 @@ static struct sample load_run(const struct network_options *options,
     return load_parse(sample, line);
 }
 
-/* ---- strace ---- */
+/* ---- system calls ---- */
 
-/* What is in its table under "total"; 0 if nothing is. */
-static double strace_total(const char *path)
+/* What perf counted: the first word of the line that names the event; 0 if
+ * there is none. */
+static double perf_total(const char *path)
 {
     FILE *table = fopen(path, "re");
     double total = 0, calls;
@@ -211,8 +212,8 @@ static double strace_total(const char *path)
     if (table == NULL)
         return 0;
     while (fgets(line, sizeof(line), table) != NULL)
-        if (strstr(line, " total") != NULL &&
-            sscanf(line, "%*f %*f %*f %lf", &calls) == 1)
+        if (strstr(line, "sys_enter") != NULL &&
+            sscanf(line, "%lf", &calls) == 1)
             total = calls;
     fclose(table);
     return total;
@@ -220,55 +221,62 @@ static double strace_total(const char *path)
 
 /* The calls of all the server's threads between the two words that weft-load
  * waits for: its connections stand before, and are closed after. */
-static struct sample calls_between(struct process *load, struct process *trace,
-                                   const char *path, double requests)
+static struct sample calls_between(struct process *load,
+                                   struct process *count, const char *path,
+                                   double requests)
 {
+    static const char enable[] = "enable\n";
     struct sample sample;
     char line[1024];
 
-    do {
-        if (!process_line(trace, "", line, sizeof(line))) {
-            process_end(trace, SIGKILL);
-            return sample_of(SAMPLE_FAILED, "strace does not attach");
-        }
-    } while (strstr(line, " attached") == NULL);
+    if (write(count->to, enable, sizeof(enable) - 1) < 0 ||
+        !process_line(count, "ack", line, sizeof(line))) {
+        process_end(count, SIGKILL);
+        return sample_of(SAMPLE_FAILED, "perf does not count system calls");
+    }
     if (write(load->to, "\n", 1) != 1 ||
         !process_line(load, "{", line, sizeof(line)))
         line[0] = '\0';
-    process_end(trace, SIGINT);
+    process_end(count, SIGINT);
     sample = load_parse((struct sample){ .state = SAMPLE_OK }, line);
     if (sample.state != SAMPLE_OK)
         return sample;
     sample = (struct sample){ .state = SAMPLE_OK };
-    sample.calls = strace_total(path) / requests;
+    sample.calls = perf_total(path) / requests;
     if (sample.calls <= 0)
-        return sample_of(SAMPLE_FAILED, "strace counted nothing");
+        return sample_of(SAMPLE_FAILED, "perf counted nothing");
     return sample;
 }
 
-static struct sample calls_traced(const struct server *server,
-                                  const struct task *task, struct process *load)
+/* By a counter in the kernel: strace would make each call many times dearer, and
+ * so change how much there is to do at each look. */
+static struct sample calls_counted(const struct server *server,
+                                   const struct task *task,
+                                   struct process *load)
 {
-    char program[sizeof(strace)], count[] = "-c", follow[] = "-f";
+    char program[sizeof(perf)], stat[] = "stat", fields[] = "-x,";
+    char on[] = "-e", event[] = "raw_syscalls:sys_enter", off[] = "-D-1";
+    char control[] = "--control", ends[] = "fd:0,1";
     char attach[] = "-p", to[] = "-o", pid[16];
-    char path[] = "/tmp/weft-strace-XXXXXX";
-    char *argv[] = { program, count, follow, attach, pid, to, path, NULL };
-    struct process trace;
+    char path[] = "/tmp/weft-calls-XXXXXX";
+    char *argv[] = { program, stat,   fields, on, event, off,  control,
+                     ends,    attach, pid,    to, path,  NULL };
+    struct process count;
     struct sample sample;
     char line[64];
     int fd = mkstemp(path);
 
     if (fd < 0)
-        return sample_of(SAMPLE_FAILED, "no place for strace's table");
+        return sample_of(SAMPLE_FAILED, "no place for perf's table");
     close(fd);
-    memcpy(program, strace, sizeof(strace));
+    memcpy(program, perf, sizeof(perf));
     snprintf(pid, sizeof(pid), "%d", (int)server->process.pid);
     if (!process_line(load, "ready", line, sizeof(line)))
         sample = sample_of(SAMPLE_FAILED, "the clients did not get ready");
     else
-        sample = process_start(&trace, argv, 0, PROCESS_ERR);
+        sample = process_start(&count, argv, 0, PROCESS_IN_OUT);
     if (sample.state == SAMPLE_OK)
-        sample = calls_between(load, &trace, path, (double)task->ops);
+        sample = calls_between(load, &count, path, (double)task->ops);
     unlink(path);
     return sample;
 }
@@ -286,7 +294,7 @@ static struct sample calls_run(const struct network_options *options,
                            PROCESS_IN_OUT);
     if (sample.state != SAMPLE_OK)
         return sample;
-    sample = calls_traced(server, task, &load);
+    sample = calls_counted(server, task, &load);
     end = process_end(&load, 0);
     return sample.state != SAMPLE_OK ? sample
            : end.state != SAMPLE_OK  ? end

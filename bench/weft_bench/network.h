@@ -27,7 +27,7 @@ bool network_have(const struct network_options *options, const char *case_name,
  *     echo     64 bytes there and back, by whichever connection is free
  *     hold     the same, so many on each connection, all of them held
  *     connect  connect, one request, close
- *     calls    as echo, the server's system calls counted by strace; its
+ *     calls    as echo, the server's system calls counted by perf; its
  *              times mean nothing then
  *     http     GET /plaintext from wrk; `ops` are milliseconds
  */
