@@ -76,6 +76,7 @@
 #include "sched/lock.h"
 #include "sched/os.h"
 #include "sched/park.h"
+#include "sched/sanitizer.h"
 #include "sched/sched.h"
 
 enum { WATCH_CHUNK = 256 };
@@ -199,8 +200,17 @@ restore_errno:
  * before us, or finds it let go: then libuv's epoll_ctl is over, too. */
 static void watch_end(struct weft__poller *p, struct watch *watch, int fd)
 {
+    bool watched;
+
     weft__lock_acquire(&p->lock);
+    watched = watch->active;
+    /* libuv asks the kernel to take the number out, also where it is out and may
+     * be another's by now: that finds nothing, and waits for no one. */
+    if (!watched)
+        weft__read_hide();
     uv_close((uv_handle_t *)&watch->handle, NULL);
+    if (!watched)
+        weft__read_show();
     watch->known = false;
     weft__lock_release(&p->lock);
     weft__wait_orphan(p, fd);

@@ -90,6 +90,8 @@ static inline void weft__stack_register(void *low, void *high)
 #ifdef WEFT__TSAN
 void AnnotateIgnoreSyncBegin(const char *file, int line);
 void AnnotateIgnoreSyncEnd(const char *file, int line);
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
 void AnnotateIgnoreWritesBegin(const char *file, int line);
 void AnnotateIgnoreWritesEnd(const char *file, int line);
 #endif
@@ -106,6 +108,21 @@ static inline void weft__write_show(void)
 {
 #ifdef WEFT__TSAN
     AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+#endif
+}
+
+/* TSan takes a call on a descriptor for a read of it. */
+static inline void weft__read_hide(void)
+{
+#ifdef WEFT__TSAN
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+#endif
+}
+
+static inline void weft__read_show(void)
+{
+#ifdef WEFT__TSAN
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
 #endif
 }
 
