@@ -352,6 +352,14 @@ static void *flood_one(void *arg)
     return arg;
 }
 
+static void *crowd_waiter(void *arg)
+{
+    int value;
+
+    ck_assert_int_eq(weft_chan_recv(arg, &value), -EPIPE);
+    return (void *)(uintptr_t)weft__load(&flood_ran, RELAXED);
+}
+
 static void flood(int n)
 {
     for (int i = 0; i < n; i++)
@@ -380,6 +388,32 @@ WEFT_TEST(who_has_started_does_not_queue_behind_all_who_have_not)
     ran = (uintptr_t)join(f);
     if (workers() == 1)
         ck_assert_uint_lt(ran, FLOOD / 2);
+    weft_chan_unref(ch);
+}
+END_TEST
+
+/* More than a ring holds are made ready at once: those that do not fit do not
+ * wait for all who have not started, either. */
+WEFT_TEST(a_crowd_that_wakes_does_not_queue_behind_all_who_have_not)
+{
+    enum { CROWD = 4000 };
+    static weft_fiber_t f[CROWD];
+    weft_chan_t *ch = new_chan(sizeof(int), 0);
+    uintptr_t last = 0;
+
+    for (int i = 0; i < CROWD; i++)
+        f[i] = spawn(crowd_waiter, ch);
+    wait_until_n_parked(CROWD);
+    weft__store(&flood_ran, 0, RELAXED);
+    flood(FLOOD);
+    weft_chan_close(ch);
+    for (int i = 0; i < CROWD; i++) {
+        uintptr_t ran = (uintptr_t)join(f[i]);
+
+        last = ran > last ? ran : last;
+    }
+    if (workers() == 1)
+        ck_assert_uint_lt(last, FLOOD / 2);
     weft_chan_unref(ch);
 }
 END_TEST
@@ -557,6 +591,8 @@ int main(void)
     tcase_add_test(starve, the_next_slot_is_not_starved_by_the_ring);
     tcase_add_test(starve,
                    who_has_started_does_not_queue_behind_all_who_have_not);
+    tcase_add_test(starve,
+                   a_crowd_that_wakes_does_not_queue_behind_all_who_have_not);
     suite_add_tcase(suite, starve);
 
     tcase_add_test(steal, the_next_slot_of_one_that_computes_is_stolen);
