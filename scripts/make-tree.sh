@@ -91,12 +91,12 @@ LC_ALL=C awk -v seed="$seed" -v mib="$mib" -v dir="$dir" '
             name = sprintf("%s/d%02d/%sf%06d.txt", dir, random(64),
                            random(2) ? "sub/" : "", ++count)
             noisy = random(8) == 0
-            for (todo = size; todo > 0; todo -= piece) {
+            for (rest = size; rest > 0; rest -= piece) {
                 if (noisy) {
-                    piece = todo < 524288 ? todo : 524288
+                    piece = rest < 524288 ? rest : 524288
                     printf "%s", substr(noise, 1 + random(524288), piece) > name
                 } else {
-                    piece = todo < half ? todo : half
+                    piece = rest < half ? rest : half
                     printf "%s", substr(text, 1 + random(half), piece) > name
                 }
             }
