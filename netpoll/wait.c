@@ -80,19 +80,23 @@ static inline int event_in(struct weft__desc *d, enum weft__dir dir,
     return event_told(d, dir, set, batch);
 }
 
-/* libuv does not tell of a hang-up that comes with room to write and nothing to
- * read: the master of a terminal whose other end was closed, a listener that was
- * shut down. A stream of weft's that is only read and written is connected, and
- * its hang-up comes with an end to read: its reader need not look each time there
+/* libuv tells of a hang-up that comes beside room to write, with nothing to read,
+ * as of the room alone: the master of a terminal whose other end was closed, a
+ * listener that was shut down. So the kernel is asked; a hang-up that it forgets
+ * again does no harm. A socket of weft's that is only read and written is
+ * connected, and its hang-up comes with an end to read: no look each time there
  * is room. */
-static bool may_hang_up(struct weft__desc *d)
+static bool hung_up(struct weft__desc *d)
 {
     /* relaxed: who accepts or polls asks the kernel after it has set its flag. */
     uint32_t flags = weft__load(&d->flags, RELAXED);
+    enum weft__kind kind = weft__load(&d->kind, RELAXED);
 
-    return !(flags & WEFT__FD_MADE) ||
-           flags & (WEFT__FD_LISTENER | WEFT__FD_POLLED) ||
-           weft__load(&d->kind, RELAXED) != WEFT__KIND_STREAM;
+    if (flags & WEFT__FD_MADE &&
+        !(flags & (WEFT__FD_LISTENER | WEFT__FD_POLLED)) &&
+        (kind == WEFT__KIND_STREAM || kind == WEFT__KIND_SOCKET))
+        return false;
+    return weft__fd_ask(d->fd, 0) & POLLHUP;
 }
 
 int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
@@ -101,27 +105,25 @@ int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
     struct weft__desc *d = weft__desc_look(fd);
     uint32_t set = 0;
     int woken = 0;
-    bool maybe_hangup;
 
     /* Of a file that is no longer watched here. acquire: pairs with the
      * release of who registered it. */
     if (weft__load(&d->home, ACQUIRE) != poller)
         return 0;
 
+    if (events == WEFT__EVENT_OUT && hung_up(d))
+        events |= WEFT__EVENT_HANGUP;
     if (events & WEFT__EVENT_HANGUP)
         set |= WEFT__FD_HANGUP;
     if (events & WEFT__EVENT_URGENT)
         set |= WEFT__FD_URGENT;
     if (events & WEFT__EVENT_ERROR)
         set |= WEFT__FD_HANGUP | WEFT__FD_STOPPED;
-    maybe_hangup = events == WEFT__EVENT_OUT && may_hang_up(d);
-    if (events & ~WEFT__EVENT_OUT || maybe_hangup)
+    if (events & ~WEFT__EVENT_OUT)
         woken += event_in(d, WEFT__IN, set, batch);
     if (events & (WEFT__EVENT_OUT | WEFT__EVENT_HANGUP | WEFT__EVENT_ERROR))
         woken += event_in(d, WEFT__OUT, set, batch);
-    if (events & (WEFT__EVENT_HANGUP | WEFT__EVENT_URGENT |
-                  WEFT__EVENT_ERROR) ||
-        maybe_hangup)
+    if (events & (WEFT__EVENT_HANGUP | WEFT__EVENT_URGENT | WEFT__EVENT_ERROR))
         woken += event_in(d, WEFT__ODD, set, batch);
     return woken;
 }

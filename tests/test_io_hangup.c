@@ -111,6 +111,58 @@ WEFT_TEST(who_waits_for_a_listener_that_is_shut_is_told)
 }
 END_TEST
 
+enum { MUCH = 1 << 20 };
+
+static void *write_much(void *fd)
+{
+    static const char block[MUCH];
+
+    must_code(weft_write_full(*(const int *)fd, block, sizeof(block), NULL),
+              0);
+    return NULL;
+}
+
+/* Room is no news for readers: each look would cost a call, and who closed the
+ * number meanwhile, and has a duplicate, would find the reader gone. */
+WEFT_TEST(room_to_write_wakes_no_reader)
+{
+    struct net_reader r = { 0 };
+    weft_fiber_t reader, writer;
+    struct weft__fiber *parked;
+    uint64_t life, wake;
+    size_t left;
+    int fds[2];
+
+    if (_i < NET_PIPE)
+        net_pair((enum net_kind)_i, fds);
+    else
+        ck_assert_int_eq(
+            socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    r.fd = fds[0];
+    reader = spawn(read_one, &r);
+    wait_until_parked(reader);
+    parked = weft__fiber_find(reader, &life);
+    wake = weft__load(&parked->wake, RELAXED);
+    /* The writer waits for room at least once, and is told of it. */
+    left = net_fill(fds[0]) + MUCH;
+    writer = spawn(write_much, &fds[0]);
+    wait_until_parked(writer);
+    while (left > 0) {
+        char got[4096];
+        ssize_t n = weft_read(fds[1], got, sizeof(got));
+
+        ck_assert_int_gt(n, 0);
+        left -= (size_t)n;
+    }
+    join(writer);
+    ck_assert_uint_eq(weft__load(&parked->wake, RELAXED), wake);
+    ck_code(weft_cancel(reader), 0);
+    join(reader);
+    ck_code(r.answer, -ECANCELED);
+    net_close(fds);
+}
+END_TEST
+
 /* --- Errors that are over --------------------------------------------------------- */
 
 /* The pauses after errors that nobody could fetch end with what is fetched. */
@@ -168,6 +220,7 @@ int main(void)
                         0, 2);
     tcase_add_test(tc, the_master_of_a_terminal_whose_other_end_is_closed);
     tcase_add_test(tc, who_waits_for_a_listener_that_is_shut_is_told);
+    tcase_add_loop_test(tc, room_to_write_wakes_no_reader, 0, 3);
     tcase_add_test(tc, pauses_after_errors_end_with_success);
     tcase_add_test(tc, who_polls_does_not_pause_after_errors);
     return run_suite(suite);
