@@ -13,7 +13,9 @@
  *     next turn, and wakes a sleeper to do it in its place (find.c) when its
  *     timers are due, or someone waits for the world,
  *   - asks a fiber that has not switched for 10 ms to yield at its next
- *     weft_checkpoint().
+ *     weft_checkpoint(),
+ *   - lets surplus stacks give their pages back; while there are some it looks
+ *     in a process that is asleep, too.
  *
  * The bell is a futex word that only grows; whoever has something to say
  * raises it. Before it sleeps for good it says so in monitor_asleep and looks
@@ -27,6 +29,7 @@
 #include "sched/inject.h"
 #include "sched/os.h"
 #include "sched/park.h"
+#include "sched/stack.h"
 #include "sched/worker.h"
 
 enum {
@@ -126,18 +129,21 @@ static int64_t look_after(bool *slept)
     return -1;
 }
 
-/* Wait for the bell, or for the time of the next look. */
-static void monitor_wait(uint32_t bell, int64_t timeout)
+/* Wait for the bell, or for the time of the next look. `errand`: the time, or -1,
+ * until there is something to do that is no look at the workers. */
+static void monitor_wait(uint32_t bell, int64_t timeout, int64_t errand)
 {
     if (timeout >= 0) {
-        weft__os_futex_wait(&weft__sched.bell, bell, timeout);
+        weft__os_futex_wait(&weft__sched.bell, bell,
+                            errand >= 0 && errand < timeout ? errand
+                                                            : timeout);
         return;
     }
     /* seq_cst: our note, then our look; pairs with weft__idle(). */
     weft__store(&weft__sched.monitor_asleep, 1, SEQ_CST);
     weft__fence(SEQ_CST);
     if (weft__load(&weft__sched.idle, SEQ_CST) == weft__sched.count)
-        weft__os_futex_wait(&weft__sched.bell, bell, -1);
+        weft__os_futex_wait(&weft__sched.bell, bell, errand);
     weft__store(&weft__sched.monitor_asleep, 0, RELAXED);
 }
 
@@ -164,6 +170,7 @@ bool weft__monitor_watch(void)
          * while we look ends the wait at once. */
         uint32_t bell = weft__load(&weft__sched.bell, ACQUIRE);
         int64_t now = weft__os_now();
+        int64_t trim = weft__stack_trim(now);
         int64_t timeout;
         bool stands = false;
 
@@ -195,6 +202,6 @@ bool weft__monitor_watch(void)
         if (deadline != INT64_MAX &&
             (timeout < 0 || timeout > deadline - now))
             timeout = deadline - now < LOOK_LATE ? deadline - now : LOOK_LATE;
-        monitor_wait(bell, timeout);
+        monitor_wait(bell, timeout, trim < INT64_MAX ? trim - now : -1);
     }
 }

@@ -57,6 +57,7 @@ static void workers_join(void)
     weft__stack_unreserve(weft__sched.config.stack_class,
                           (size_t)weft__sched.count * WEFT__STACK_SPARE);
     weft__overflow_end();
+    weft__stack_trim_all();
     weft__store(&weft__sched.running, 0, RELEASE);
     weft__sched.count = 0;
 }

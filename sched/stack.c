@@ -1,6 +1,7 @@
 #include "sched/stack.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <weft/runtime.h>
 
 #include "sched/atomic.h"
@@ -13,12 +14,16 @@ enum {
     STACK_ARENA = 16 << 20, /* bytes, at the least, where there is room */
     STACK_ARENA_MAX = 256 << 20,
     STACK_WARM_MAX = 16384, /* idle stacks of a class that keep their pages */
+    STACK_TRIM = 256,       /* others that give them back at a time */
     STACK_BATCH = WEFT__STACK_CACHE / 2,
     STACK_COLOURS = 16,
     STACK_COLOUR = 64,
     STACK_MAPS_SPARE = 4096, /* mappings left to the program */
     CANARY_WORDS = 8
 };
+
+#define STACK_TRIM_EVERY ((int64_t)10000000) /* ns */
+#define STACK_PERIOD ((int64_t)1000000000)
 
 /* Address space that the depot's list of free stacks may take. */
 #define STACK_LIST_BYTES ((size_t)128 << 20)
@@ -38,6 +43,10 @@ struct depot {
     weft__stack_t *list; /* idle ones, the warmest last */
     size_t count;
     size_t capacity;
+    size_t cold;   /* of these the first ones, that have given their pages back */
+    size_t held;   /* the first ones, not to be taken: some give theirs back */
+    size_t low;    /* the least count in this period */
+    size_t before; /* and in the one before */
     struct arena *arenas; /* that have not been carved from yet */
 };
 
@@ -49,6 +58,14 @@ struct arena {
 };
 
 static struct depot depots[WEFT__STACK_CLASSES];
+
+/* The monitor's, but for the classes. */
+static struct {
+    weft__au32 classes; /* a bit for each that has pages to give back */
+    int64_t due;        /* the next time that some do */
+    int64_t period;     /* the end of this period */
+} trims;
+
 static struct {
     int mode; /* WEFT_GUARD_* */
     enum weft__guard how;
@@ -267,13 +284,14 @@ static void stacks_copy(weft__stack_t *to, const weft__stack_t *from,
         to[i] = from[i];
 }
 
-/* Carve a slot that has never been used. Under the lock. */
+/* Carve a slot that has never been used; NULL: there is none. Under the lock. */
 static char *depot_carve(struct depot *depot, unsigned class)
 {
     if (depot->fresh_slots == 0) {
         struct arena *arena = depot->arenas;
 
-        WEFT__CHECK(arena, "a stack was taken that no one had reserved");
+        if (!arena)
+            return NULL;
         depot->arenas = arena->next;
         depot->fresh = arena->base;
         depot->fresh_slots = arena->slots;
@@ -304,27 +322,57 @@ static void slot_shut(weft__stack_t stack)
                                  weft__stack_size(stack) - limit));
 }
 
-static __attribute__((noinline)) weft__stack_t
-stack_take_slow(struct weft__stack_cache *cache, unsigned class)
+/* The lock is held. */
+static void depot_taken(struct depot *depot)
 {
-    struct depot *depot = &depots[class];
+    if (depot->count < depot->cold)
+        depot->cold = depot->count;
+    if (depot->count < depot->low)
+        depot->low = depot->count;
+}
+
+/* A stack, or where to make one, and some for the cache. */
+static weft__stack_t depot_take(struct depot *depot, unsigned class,
+                                struct weft__stack_cache *cache, char **base)
+{
     weft__stack_t stack = 0;
-    char *base = NULL;
-    size_t n = 0;
 
     weft__lock_acquire(&depot->lock);
-    if (depot->count > 0) {
+    /* Those that are held come back in the time of a system call or two; the
+     * monitor, which has them, waits for no worker. */
+    while (depot->count == depot->held &&
+           !(*base = depot_carve(depot, class))) {
+        WEFT__CHECK(depot->held > 0,
+                    "a stack was taken that no one had reserved");
+        weft__lock_release(&depot->lock);
+        weft__os_thread_yield();
+        weft__lock_acquire(&depot->lock);
+    }
+    if (!*base) {
+        size_t n;
+
         stack = depot->list[--depot->count];
+        n = depot->count - depot->held;
+        if (n > STACK_BATCH)
+            n = STACK_BATCH;
         if (cache) {
-            n = depot->count < STACK_BATCH ? depot->count : STACK_BATCH;
             depot->count -= n;
             stacks_copy(cache->stacks, depot->list + depot->count, n);
             cache->count = (unsigned)n;
         }
-    } else {
-        base = depot_carve(depot, class);
+        depot_taken(depot);
     }
     weft__lock_release(&depot->lock);
+    return stack;
+}
+
+static __attribute__((noinline)) weft__stack_t
+stack_take_slow(struct weft__stack_cache *cache, unsigned class)
+{
+    struct depot *depot = &depots[class];
+    char *base = NULL;
+    weft__stack_t stack = depot_take(depot, class, cache, &base);
+
     return stack ? stack : slot_make(depot, base, class);
 }
 
@@ -347,25 +395,16 @@ weft__stack_t weft__stack_take(struct weft__stack_cache *cache,
 static void depot_put(unsigned class, const weft__stack_t *stacks, size_t n)
 {
     struct depot *depot = &depots[class];
-    bool cold;
-
-    weft__lock_acquire(&depot->lock);
-    cold = depot->count >= STACK_WARM_MAX;
-    weft__lock_release(&depot->lock);
-
-    /* Outside the lock: a system call each. */
-    for (size_t i = 0; cold && i < n; i++) {
-        weft__os_discard(weft__stack_base(stacks[i]),
-                         weft__stack_size(stacks[i]));
-        if (stacks[i] & WEFT__STACK_CANARY)
-            canary_write(weft__stack_base(stacks[i]));
-    }
 
     weft__lock_acquire(&depot->lock);
     WEFT__CHECK(depot->count + n <= depot->capacity,
                 "more stacks given back than were ever made");
     stacks_copy(depot->list + depot->count, stacks, n);
     depot->count += n;
+    /* relaxed, here and below: under the lock, for who only looks. */
+    if (depot->count > depot->cold + STACK_WARM_MAX &&
+        !(weft__load(&trims.classes, RELAXED) & 1u << class))
+        weft__fetch_or(&trims.classes, 1u << class, RELAXED);
     weft__lock_release(&depot->lock);
 }
 
@@ -396,6 +435,120 @@ void weft__stack_cache_flush(struct weft__stack_cache *cache,
     if (cache->count > 0)
         depot_put(cache_class, cache->stacks, cache->count);
     cache->count = 0;
+}
+
+/* --- Giving pages back ------------------------------------------------------ */
+
+static int by_address(const void *a, const void *b)
+{
+    weft__stack_t one = *(const weft__stack_t *)a;
+    weft__stack_t other = *(const weft__stack_t *)b;
+
+    return (one > other) - (one < other);
+}
+
+/* A system call for each run of neighbours: each makes all other cores drop
+ * what they know of these pages. Guards stay, by their nature; canaries are
+ * written again. */
+static void stacks_discard(weft__stack_t *stacks, size_t n)
+{
+    size_t end;
+
+    qsort(stacks, n, sizeof(*stacks), by_address);
+    for (size_t i = 0; i < n; i = end) {
+        char *base = weft__stack_base(stacks[i]);
+        size_t size = weft__stack_size(stacks[i]);
+
+        for (end = i + 1;
+             end < n && weft__stack_base(stacks[end]) == base + size; end++)
+            size += weft__stack_size(stacks[end]);
+        weft__os_discard(base, size);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (stacks[i] & WEFT__STACK_CANARY)
+            canary_write(weft__stack_base(stacks[i]));
+}
+
+/* How many are to give their pages back. The lock is held. */
+static size_t depot_surplus(struct depot *depot, bool all)
+{
+    size_t least = depot->low < depot->before ? depot->low : depot->before;
+    size_t warm = depot->cold + STACK_WARM_MAX;
+
+    if (all)
+        return depot->count > warm ? depot->count - warm : 0;
+    if (least <= warm)
+        return 0;
+    return least - warm < STACK_TRIM ? least - warm : STACK_TRIM;
+}
+
+/* The lock is held. */
+static void depot_settle(struct depot *depot, unsigned class)
+{
+    if (depot->count <= depot->cold + STACK_WARM_MAX)
+        weft__fetch_and(&trims.classes, ~(1u << class), RELAXED);
+}
+
+/* All, or some that nobody has wanted in this period and the one before; how
+ * many. */
+static size_t depot_trim(unsigned class, bool all, bool period)
+{
+    struct depot *depot = &depots[class];
+    weft__stack_t *stacks;
+    size_t n;
+
+    weft__lock_acquire(&depot->lock);
+    n = depot_surplus(depot, all);
+    stacks = depot->list + depot->cold;
+    if (n > 0)
+        depot->held = depot->cold + n;
+    else
+        depot_settle(depot, class);
+    if (period) {
+        depot->before = depot->low;
+        depot->low = depot->count;
+    }
+    weft__lock_release(&depot->lock);
+    if (n == 0)
+        return 0;
+
+    /* Outside the lock. What is held is ours alone. */
+    stacks_discard(stacks, n);
+
+    weft__lock_acquire(&depot->lock);
+    depot->cold = depot->held;
+    depot->held = 0;
+    depot_settle(depot, class);
+    weft__lock_release(&depot->lock);
+    return n;
+}
+
+int64_t weft__stack_trim(int64_t now)
+{
+    uint32_t classes = weft__load(&trims.classes, RELAXED);
+    bool period = now >= trims.period;
+    size_t n = 0;
+
+    if (classes == 0)
+        return INT64_MAX;
+    if (now < trims.due)
+        return trims.due;
+    if (period)
+        trims.period = now + STACK_PERIOD;
+    for (unsigned i = 0; i < WEFT__STACK_CLASSES; i++)
+        if (classes & 1u << i)
+            n += depot_trim(i, false, period);
+    trims.due = n > 0 ? now + STACK_TRIM_EVERY : trims.period;
+    return weft__load(&trims.classes, RELAXED) ? trims.due : INT64_MAX;
+}
+
+void weft__stack_trim_all(void)
+{
+    uint32_t classes = weft__load(&trims.classes, RELAXED);
+
+    for (unsigned i = 0; i < WEFT__STACK_CLASSES; i++)
+        if (classes & 1u << i)
+            depot_trim(i, true, false);
 }
 
 /* --- Asking -------------------------------------------------------------- */

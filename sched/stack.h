@@ -24,8 +24,11 @@
  *
  * Guards are MADV_GUARD_INSTALL (kernel 6.13), which splits no mapping; else
  * mprotect, two mappings a slot, until the process nears vm.max_map_count;
- * else the canary. Stacks are never unmapped: a surplus beyond
- * STACK_WARM_MAX gives its pages back.
+ * else the canary. Stacks are never unmapped. What a depot holds beyond
+ * STACK_WARM_MAX and has not been wanted for a second gives its pages back, the
+ * longest idle first, a few at a time, on the monitor's thread: a call for each
+ * stack that comes back interrupts all other cores, and the next burst wants
+ * the pages again.
  */
 #ifndef WEFT_SCHED_STACK_H
 #define WEFT_SCHED_STACK_H
@@ -82,6 +85,12 @@ void weft__stack_give(struct weft__stack_cache *cache, weft__stack_t stack,
 /* Hand a whole cache to the depot: its worker ends. */
 void weft__stack_cache_flush(struct weft__stack_cache *cache,
                              unsigned cache_class);
+
+/* For the monitor, now and then: let some surplus stacks give their pages back.
+ * When to call again; INT64_MAX: there is no surplus. */
+int64_t weft__stack_trim(int64_t now);
+/* All of it at once: no worker runs. */
+void weft__stack_trim_all(void);
 
 static inline char *weft__stack_base(weft__stack_t stack)
 {

@@ -5,8 +5,10 @@
  */
 #include "tests/support.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
+#include "sched/atomic.h"
 #include "sched/os.h"
 #include "sched/stack.h"
 
@@ -167,27 +169,175 @@ START_TEST(stacks_of_a_class_never_overlap)
 }
 END_TEST
 
-/* Beyond 16,384 idle ones of a class a stack's pages go back to the kernel;
- * it is usable again, and still guarded. */
+/* --- A surplus ---------------------------------------------------------------- */
+
+enum { WARM = 16384, PERIOD = 1000000000, STEP = 10000000 };
+
+/* As the monitor calls it, from *now on for `span` ns; false: it sees no surplus
+ * any more. */
+static bool trim_for(int64_t *now, int64_t span)
+{
+    int64_t end = *now + span;
+
+    while (*now < end) {
+        if (weft__stack_trim(*now) == INT64_MAX)
+            return false;
+        *now += STEP;
+    }
+    return true;
+}
+
+/* Takes `n` of them, which touch a page each, and gives them all back. */
+static weft__stack_t *take_and_give(size_t n)
+{
+    weft__stack_t *s = calloc(n, sizeof(*s));
+
+    ck_assert_ptr_nonnull(s);
+    ck_assert_int_eq(weft__stack_reserve(0, n), 0);
+    for (size_t i = 0; i < n; i++) {
+        s[i] = weft__stack_take(NULL, 0, 0);
+        memset(weft__stack_top(s[i]) - 64, 1, 64);
+    }
+    for (size_t i = 0; i < n; i++)
+        weft__stack_give(NULL, s[i], 0);
+    weft__stack_unreserve(0, n);
+    return s;
+}
+
+/* Of the idle stacks of a class, those beyond 16,384 that are idle for longest;
+ * they are usable again, and still guarded. */
 START_TEST(a_surplus_gives_its_pages_back_and_stays_guarded)
 {
-    enum { N = 16384 + 10 };
-    static weft__stack_t s[N];
+    enum { MORE = 600, N = WARM + MORE };
+    int64_t now = PERIOD;
+    weft__stack_t *s;
 
     weft__stack_setup(_i);
+    ck_assert_int_eq(weft__stack_trim(now), INT64_MAX);
+    s = take_and_give(N);
+    ck_assert(!trim_for(&now, 4 * (int64_t)PERIOD));
+    for (size_t i = 0; i < N; i++)
+        ck_assert_uint_eq(weft__stack_high_water(s[i]) > 0, i >= MORE);
     ck_assert_int_eq(weft__stack_reserve(0, N), 0);
-    for (int i = 0; i < N; i++)
+    for (size_t i = N; i > WARM; i--)
+        ck_assert_uint_eq(weft__stack_take(NULL, 0, 0), s[i - 1]);
+    for (size_t i = WARM; i > 0; i--) {
+        weft__stack_t one = weft__stack_take(NULL, 0, 0);
+
+        if (_i == WEFT_GUARD_CANARY)
+            ck_assert(weft__stack_intact(one));
+        else
+            ck_assert(weft__os_guarded(weft__stack_base(one)));
+        memset(weft__stack_top(one) - 64, 1, 64);
+    }
+    ck_assert_uint_eq(stats().slots, N);
+    free(s);
+}
+END_TEST
+
+/* A burst in each second or two: its stacks stay warm from one to the next. */
+START_TEST(what_is_wanted_again_keeps_its_pages)
+{
+    enum { N = WARM + 600 };
+    int64_t now = PERIOD;
+
+    weft__stack_setup(WEFT_GUARD_AUTO);
+    for (int burst = 0; burst < 5; burst++) {
+        weft__stack_t *s = take_and_give(N);
+
+        ck_assert(trim_for(&now, PERIOD + PERIOD / 2));
+        for (size_t i = 0; i < N; i++)
+            ck_assert_uint_gt(weft__stack_high_water(s[i]), 0);
+        free(s);
+    }
+    ck_assert_uint_eq(stats().slots, N);
+}
+END_TEST
+
+/* No more than 256 at a time, and in a process that is quiet for long enough
+ * all of them; then there is nothing to come back for. */
+START_TEST(pages_are_given_back_a_few_at_a_time)
+{
+    enum { MORE = 600, N = WARM + MORE };
+    int64_t now = PERIOD;
+    weft__stack_t *s;
+    size_t before = MORE;
+
+    weft__stack_setup(WEFT_GUARD_AUTO);
+    s = take_and_give(N);
+    for (;;) {
+        int64_t next = weft__stack_trim(now);
+        size_t left = 0;
+
+        for (size_t i = 0; i < MORE; i++)
+            left += weft__stack_high_water(s[i]) > 0;
+        ck_assert_uint_le(before - left, 256);
+        before = left;
+        if (next == INT64_MAX)
+            break;
+        ck_assert_int_gt(next, now);
+        /* Not before its time. */
+        ck_assert_int_eq(weft__stack_trim(next - 1), next);
+        now = next;
+    }
+    ck_assert_uint_eq(before, 0);
+    free(s);
+}
+END_TEST
+
+START_TEST(the_end_of_a_run_gives_all_at_once)
+{
+    enum { MORE = 600, N = WARM + MORE };
+    weft__stack_t *s;
+
+    weft__stack_setup(WEFT_GUARD_AUTO);
+    s = take_and_give(N);
+    weft__stack_trim_all();
+    for (size_t i = 0; i < N; i++)
+        ck_assert_uint_eq(weft__stack_high_water(s[i]) > 0, i >= MORE);
+    ck_assert_int_eq(weft__stack_trim(PERIOD), INT64_MAX);
+    free(s);
+}
+END_TEST
+
+/* All are wanted while many give their pages back, a system call each since no
+ * two are neighbours: the taker waits for those, and keeps what it writes. */
+enum { APART = 2 * WARM };
+static weft__au32 taker_done;
+
+static void *take_all(void *arg)
+{
+    static weft__stack_t s[2 * APART];
+
+    for (size_t i = 0; i < 2 * APART; i++)
         s[i] = weft__stack_take(NULL, 0, 0);
-    memset(weft__stack_top(s[N - 1]) - 8192, 1, 8192);
-    ck_assert_uint_eq(weft__stack_high_water(s[N - 1]) > 0, 1);
-    for (int i = 0; i < N; i++)
-        weft__stack_give(NULL, s[i], 0);
-    ck_assert_uint_eq(weft__stack_high_water(s[N - 1]), 0);
-    ck_assert_uint_eq(weft__stack_take(NULL, 0, 0), s[N - 1]);
-    if (_i == WEFT_GUARD_CANARY)
-        ck_assert(weft__stack_intact(s[N - 1]));
-    else
-        ck_assert(weft__os_guarded(weft__stack_base(s[N - 1])));
+    for (int round = 0; round < 4; round++) {
+        for (size_t i = 0; i < APART; i++) {
+            if (round > 0)
+                s[2 * i] = weft__stack_take(NULL, 0, 0);
+            memcpy(weft__stack_top(s[2 * i]) - sizeof(i), &i, sizeof(i));
+        }
+        for (size_t i = 0; i < APART; i++) {
+            ck_assert(!memcmp(weft__stack_top(s[2 * i]) - sizeof(i), &i,
+                              sizeof(i)));
+            weft__stack_give(NULL, s[2 * i], 0);
+        }
+    }
+    weft__store(&taker_done, 1, RELEASE);
+    return arg;
+}
+
+START_TEST(all_are_taken_while_some_give_pages_back)
+{
+    pthread_t taker;
+
+    weft__stack_setup(WEFT_GUARD_AUTO);
+    ck_assert_int_eq(weft__stack_reserve(0, 2 * APART), 0);
+    ck_assert_int_eq(pthread_create(&taker, NULL, take_all, NULL), 0);
+    while (!weft__load(&taker_done, ACQUIRE))
+        weft__stack_trim_all();
+    pthread_join(taker, NULL);
+    ck_assert_uint_eq(stats().slots, 2 * APART);
 }
 END_TEST
 
@@ -358,6 +508,10 @@ int main(void)
     tcase_add_test(tc, stacks_of_a_class_never_overlap);
     tcase_add_loop_test(tc, a_surplus_gives_its_pages_back_and_stays_guarded,
                         WEFT_GUARD_AUTO, WEFT_GUARD_CANARY + 1);
+    tcase_add_test(tc, what_is_wanted_again_keeps_its_pages);
+    tcase_add_test(tc, pages_are_given_back_a_few_at_a_time);
+    tcase_add_test(tc, the_end_of_a_run_gives_all_at_once);
+    tcase_add_test(tc, all_are_taken_while_some_give_pages_back);
     tcase_add_loop_test(tc, high_water_is_the_most_ever_used_in_pages,
                         WEFT_GUARD_AUTO, WEFT_GUARD_CANARY + 1);
     suite_add_tcase(suite, tc);

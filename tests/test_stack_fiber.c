@@ -6,6 +6,7 @@
 #include "tests/support.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "sched/os.h"
 #include "sched/stack.h"
@@ -345,6 +346,48 @@ END_TEST
 
 #endif
 
+/* --- After a burst ----------------------------------------------------------- */
+
+/* Its surplus stacks, of 16 KiB, in the depot. */
+enum { BURST = 16384 + 600 };
+static weft__stack_t burst[BURST];
+
+static void *wait_for_the_first(void *arg)
+{
+    while (weft__stack_high_water(burst[0]) > 0)
+        usleep(1000);
+    return arg;
+}
+
+static void leave_a_burst(int i)
+{
+    (void)i;
+    ck_assert_int_eq(weft__stack_reserve(0, BURST), 0);
+    for (size_t k = 0; k < BURST; k++) {
+        burst[k] = weft__stack_take(NULL, 0, 0);
+        memset(weft__stack_top(burst[k]) - 64, 1, 64);
+    }
+    for (size_t k = 0; k < BURST; k++)
+        weft__stack_give(NULL, burst[k], 0);
+    weft__stack_unreserve(0, BURST);
+    ck_assert_uint_gt(weft__stack_high_water(burst[0]), 0);
+}
+
+WEFT_TEST(what_a_burst_leaves_goes_back_while_all_sleep)
+{
+    leave_a_burst(0);
+    ck_code(weft_blocking(wait_for_the_first, NULL, NULL), 0);
+}
+END_TEST
+
+START_TEST(what_a_burst_leaves_goes_back_with_the_run)
+{
+    run_on(2, 0, leave_a_burst);
+    ck_assert_uint_eq(weft__stack_high_water(burst[0]), 0);
+    ck_assert_uint_gt(weft__stack_high_water(burst[BURST - 2]), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("stack_fiber");
@@ -362,6 +405,8 @@ int main(void)
     tcase_add_loop_test(
         tc, spawn_without_memory_is_refused_and_all_others_run, 0, 2);
 #endif
+    tcase_add_test(tc, what_a_burst_leaves_goes_back_while_all_sleep);
+    tcase_add_test(tc, what_a_burst_leaves_goes_back_with_the_run);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
