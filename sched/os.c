@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +37,11 @@
 /* Since Linux 5.18. */
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
+#endif
+
+/* Since Linux 6.14: the caller's own process, in place of a descriptor. */
+#ifndef PIDFD_SELF
+#define PIDFD_SELF (-10000)
 #endif
 
 /* --- Memory ------------------------------------------------------------- */
@@ -129,6 +135,22 @@ int weft__os_guard(void *page, enum weft__guard how)
 
     errno = saved;
     return status;
+}
+
+size_t weft__os_guards(char *first, size_t stride, size_t n)
+{
+    struct iovec pages[WEFT__OS_GUARDS];
+    int saved = errno;
+    long bytes;
+
+    if (WEFT__SEAM_FAULT(WEFT__FAULT_GUARD) != 0)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        pages[i] = (struct iovec){ first + i * stride, WEFT__PAGE };
+    bytes = syscall(SYS_process_madvise, PIDFD_SELF, pages, n,
+                    MADV_GUARD_INSTALL, 0);
+    errno = saved;
+    return bytes > 0 ? (size_t)bytes / WEFT__PAGE : 0;
 }
 
 /*

@@ -5,6 +5,7 @@
 #ifndef WEFT_SCHED_SANITIZER_H
 #define WEFT_SCHED_SANITIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #if defined(__has_feature)
@@ -43,13 +44,22 @@
 extern unsigned weft__on_valgrind;
 #endif
 
+static inline bool weft__valgrind_runs(void)
+{
+#if defined(WEFT__VALGRIND)
+    return weft__on_valgrind != 0;
+#else
+    return false;
+#endif
+}
+
 /* A stack slot that no one uses: touching it is a bug. */
 static inline void weft__poison(void *p, size_t size)
 {
 #if defined(WEFT__ASAN)
     ASAN_POISON_MEMORY_REGION(p, size);
 #elif defined(WEFT__VALGRIND)
-    if (__builtin_expect(weft__on_valgrind, 0))
+    if (__builtin_expect(weft__valgrind_runs(), 0))
         VALGRIND_MAKE_MEM_NOACCESS(p, size);
 #else
     (void)p, (void)size;
@@ -62,7 +72,7 @@ static inline void weft__unpoison(void *p, size_t size)
 #if defined(WEFT__ASAN)
     ASAN_UNPOISON_MEMORY_REGION(p, size);
 #elif defined(WEFT__VALGRIND)
-    if (__builtin_expect(weft__on_valgrind, 0))
+    if (__builtin_expect(weft__valgrind_runs(), 0))
         VALGRIND_MAKE_MEM_UNDEFINED(p, size);
 #else
     (void)p, (void)size;

@@ -16,6 +16,7 @@ enum {
     STACK_WARM_MAX = 16384, /* idle stacks of a class that keep their pages */
     STACK_TRIM = 256,       /* others that give them back at a time */
     STACK_BATCH = WEFT__STACK_CACHE / 2,
+    STACK_SHARE = 8, /* of what is there, made ahead in one go */
     STACK_COLOURS = 16,
     STACK_COLOUR = 64,
     STACK_MAPS_SPARE = 4096, /* mappings left to the program */
@@ -27,6 +28,8 @@ enum {
 
 /* Address space that the depot's list of free stacks may take. */
 #define STACK_LIST_BYTES ((size_t)128 << 20)
+
+_Static_assert((int)STACK_BATCH <= (int)WEFT__OS_GUARDS, "one call for all");
 
 static const uint64_t canary_value = 0x7e5fc0de5afe57acu;
 
@@ -69,6 +72,7 @@ static struct {
 static struct {
     int mode; /* WEFT_GUARD_* */
     enum weft__guard how;
+    bool together; /* many in one call */
     size_t map_limit;
     weft__au64 maps; /* mappings that mprotect guards have made */
     weft__au32 told;
@@ -90,6 +94,7 @@ void weft__stack_setup(int guard)
         depots[i].lock.b.rank = WEFT__RANK_LEAF;
     guards.mode = guard;
     guards.how = WEFT__GUARD_MPROTECT;
+    guards.together = false;
     guards.map_limit = weft__os_map_limit();
     if (guard != WEFT_GUARD_AUTO)
         return;
@@ -99,8 +104,12 @@ void weft__stack_setup(int guard)
     if (!page)
         return;
     if (weft__os_guard(page, WEFT__GUARD_MADVISE) == 0 &&
-        weft__os_guarded(page))
+        weft__os_guarded(page)) {
         guards.how = WEFT__GUARD_MADVISE;
+        /* Valgrind 3.19 complains of the call. */
+        guards.together = !weft__valgrind_runs() &&
+                          weft__os_guards(page, 0, 1) == 1;
+    }
     weft__os_unmap(page, 2 * WEFT__PAGE);
 }
 
@@ -251,26 +260,37 @@ static bool guard_slot(char *base)
     return false;
 }
 
-static weft__stack_t slot_make(struct depot *depot, char *base,
-                               unsigned class)
+/* Make stacks of `n` neighbours that have never been used. */
+static __attribute__((noinline)) void
+slots_make(struct depot *depot, unsigned class, char *base, size_t n,
+           weft__stack_t *out)
 {
     size_t size = weft__stack_class_size(class);
-    weft__stack_t stack = (uintptr_t)base | class;
+    size_t guarded = 0, unguarded = 0;
 
-    weft__stack_register(base + WEFT__PAGE, base + size);
-    if (guard_slot(base))
-        return stack;
+    if (n > 1 && guards.together)
+        guarded = weft__os_guards(base, size, n);
+    for (size_t i = 0; i < n; i++) {
+        char *slot = base + i * size;
 
-    canary_write(base);
+        out[i] = (uintptr_t)slot | class;
+        weft__stack_register(slot + WEFT__PAGE, slot + size);
+        if (i < guarded || guard_slot(slot))
+            continue;
+        canary_write(slot);
+        out[i] |= WEFT__STACK_CANARY;
+        unguarded++;
+    }
+    if (unguarded == 0)
+        return;
     weft__lock_acquire(&depot->lock);
-    depot->unguarded++;
+    depot->unguarded += unguarded;
     weft__lock_release(&depot->lock);
     if (weft__exchange(&guards.told, 1, RELAXED) == 0)
         weft__log(WEFT_LOG_WARNING,
                   "no guard page for a stack: from here on some carry a "
                   "canary that is checked at each park (see "
                   "stacks_unguarded in weft_stats)");
-    return stack | WEFT__STACK_CANARY;
 }
 
 /* --- Taking and giving --------------------------------------------------- */
@@ -284,8 +304,11 @@ static void stacks_copy(weft__stack_t *to, const weft__stack_t *from,
         to[i] = from[i];
 }
 
-/* Carve a slot that has never been used; NULL: there is none. Under the lock. */
-static char *depot_carve(struct depot *depot, unsigned class)
+/* Carve neighbours that have never been used, one or for a cache as well: a
+ * process that has many gets them by the dozen, since guards are cheaper so.
+ * NULL: there is none. Under the lock. */
+static char *depot_carve(struct depot *depot, unsigned class, bool more,
+                         size_t *n)
 {
     if (depot->fresh_slots == 0) {
         struct arena *arena = depot->arenas;
@@ -299,9 +322,14 @@ static char *depot_carve(struct depot *depot, unsigned class)
 
     char *base = depot->fresh;
 
-    depot->fresh += weft__stack_class_size(class);
-    depot->fresh_slots--;
-    depot->carved++;
+    *n = more ? 1 + depot->carved / STACK_SHARE : 1;
+    if (*n > STACK_BATCH)
+        *n = STACK_BATCH;
+    if (*n > depot->fresh_slots)
+        *n = depot->fresh_slots;
+    depot->fresh += *n * weft__stack_class_size(class);
+    depot->fresh_slots -= *n;
+    depot->carved += *n;
     return base;
 }
 
@@ -331,9 +359,10 @@ static void depot_taken(struct depot *depot)
         depot->low = depot->count;
 }
 
-/* A stack, or where to make one, and some for the cache. */
+/* A stack and some for the cache; or 0, and where to make so many. */
 static weft__stack_t depot_take(struct depot *depot, unsigned class,
-                                struct weft__stack_cache *cache, char **base)
+                                struct weft__stack_cache *cache, char **base,
+                                size_t *n)
 {
     weft__stack_t stack = 0;
 
@@ -341,7 +370,7 @@ static weft__stack_t depot_take(struct depot *depot, unsigned class,
     /* Those that are held come back in the time of a system call or two; the
      * monitor, which has them, waits for no worker. */
     while (depot->count == depot->held &&
-           !(*base = depot_carve(depot, class))) {
+           !(*base = depot_carve(depot, class, cache != NULL, n))) {
         WEFT__CHECK(depot->held > 0,
                     "a stack was taken that no one had reserved");
         weft__lock_release(&depot->lock);
@@ -349,16 +378,14 @@ static weft__stack_t depot_take(struct depot *depot, unsigned class,
         weft__lock_acquire(&depot->lock);
     }
     if (!*base) {
-        size_t n;
-
         stack = depot->list[--depot->count];
-        n = depot->count - depot->held;
-        if (n > STACK_BATCH)
-            n = STACK_BATCH;
+        *n = depot->count - depot->held;
+        if (*n > STACK_BATCH)
+            *n = STACK_BATCH;
         if (cache) {
-            depot->count -= n;
-            stacks_copy(cache->stacks, depot->list + depot->count, n);
-            cache->count = (unsigned)n;
+            depot->count -= *n;
+            stacks_copy(cache->stacks, depot->list + depot->count, *n);
+            cache->count = (unsigned)*n;
         }
         depot_taken(depot);
     }
@@ -370,10 +397,20 @@ static __attribute__((noinline)) weft__stack_t
 stack_take_slow(struct weft__stack_cache *cache, unsigned class)
 {
     struct depot *depot = &depots[class];
+    weft__stack_t made[STACK_BATCH];
     char *base = NULL;
-    weft__stack_t stack = depot_take(depot, class, cache, &base);
+    size_t n = 0;
+    weft__stack_t stack = depot_take(depot, class, cache, &base, &n);
 
-    return stack ? stack : slot_make(depot, base, class);
+    if (stack)
+        return stack;
+    slots_make(depot, class, base, n, made);
+    /* The lowest is taken first. */
+    while (n > 1) {
+        slot_shut(made[--n]);
+        cache->stacks[cache->count++] = made[n];
+    }
+    return made[0];
 }
 
 weft__stack_t weft__stack_take(struct weft__stack_cache *cache,
