@@ -139,7 +139,9 @@ static int wait_for_the_one(void *arg)
             weft_yield();
         weft__sim_fault(WEFT__FAULT_THREAD, 0, -EAGAIN);
     }
-    ck_assert_uint_eq(stats().lane_threads, 1);
+    /* The last one is counted until it could not be made. */
+    while (stats().lane_threads != 1)
+        weft_yield();
     weft__store(&gate, 1, RELEASE);
     for (int i = 0; i < 4; i++)
         ck_assert_int_eq(weft_join(f[i], NULL), 0);
