@@ -64,6 +64,7 @@ static uint64_t idle_bits(void)
     return bits;
 }
 
+/* Those who were sent for and are not up yet have no bit; they are spinners. */
 static void check_idle(struct audit *audit)
 {
     uint64_t bits = 0, count = 0;
@@ -71,7 +72,8 @@ static void check_idle(struct audit *audit)
     for (int i = 0; i < TRIES; i++) {
         bits = idle_bits();
         count = weft__load(&weft__sched.idle, RELAXED);
-        if (bits == count)
+        if (bits <= count &&
+            count - bits <= weft__load(&weft__sched.spinners, RELAXED))
             return;
         weft__os_thread_yield();
     }

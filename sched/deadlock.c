@@ -1,10 +1,10 @@
 /*
  * When the last worker lies down, every fiber is parked and every queue is
  * empty. If then no job is on a lane, no wait has a deadline or a descriptor,
- * and no foreign thread has ever called in, no one is left to make anything ready: the program is asleep for ever.
- * It is told so: the list of who waits for what goes to stderr, and the wait
- * of the first fiber (if that has gone: of the one that has waited longest)
- * ends with -EDEADLK.
+ * and no foreign thread has ever called in, no one is left to make anything
+ * ready: the program is asleep for ever. It is told so: the list of who waits
+ * for what goes to stderr, and the wait of the first fiber (if that has gone: of
+ * the one that has waited longest) ends with -EDEADLK.
  *
  * What holds: work comes from workers that are awake, from jobs that are
  * counted in `pending` until their fiber is back on a worker, and from

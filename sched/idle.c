@@ -24,7 +24,10 @@
  * pushes does not wake everyone.
  *
  * The last worker to lie down looks whether anyone could ever be woken again
- * (deadlock.c).
+ * (deadlock.c). For that the sleepers are counted, each by itself: it is counted
+ * out when it is up, before it looks for work, and not by who sends for it. Else
+ * one that got up for another reason could run and lie down again before that,
+ * and be counted twice: everyone would seem to sleep while its waker runs.
  */
 #include <stddef.h>
 
@@ -49,10 +52,16 @@ static bool idle_take(unsigned index)
     uint64_t bit = mask_bit(index);
 
     /* seq_cst: counted with the fences of sleepers and wakers. */
-    if (!(weft__fetch_and(mask_word(index), ~bit, SEQ_CST) & bit))
-        return false;
+    return weft__fetch_and(mask_word(index), ~bit, SEQ_CST) & bit;
+}
+
+/* Our sleep is over: true if nobody has sent for us. */
+static bool idle_over(struct weft__worker *w)
+{
+    bool unsent = idle_take(w->index);
+
     weft__fetch_sub(&weft__sched.idle, 1, SEQ_CST);
-    return true;
+    return unsent;
 }
 
 /* Take any sleeper, or NULL. */
@@ -148,7 +157,7 @@ void weft__idle_spin_end(struct weft__worker *w, bool found)
 
 void weft__idle(struct weft__worker *w)
 {
-    bool up = false;
+    bool up = false, unsent = false;
 
     /* seq_cst: the bit, then the look at the queues. */
     weft__fetch_or(mask_word(w->index), mask_bit(w->index), SEQ_CST);
@@ -159,9 +168,10 @@ void weft__idle(struct weft__worker *w)
         /* Up before it says so: whom it wakes is in its own next slot, and no
          * other worker shall see everyone asleep and say it again. */
         if (weft__deadlock_look(w)) {
-            up = idle_take(w->index);
-            if (up && weft__load(&weft__sched.idle, SEQ_CST) + 1 ==
-                          weft__sched.count)
+            up = true;
+            unsent = idle_over(w);
+            if (unsent && weft__load(&weft__sched.idle, SEQ_CST) + 1 ==
+                              weft__sched.count)
                 weft__deadlock_declare();
         } else {
             weft__count(&w->counters.sleeps, 1);
@@ -175,9 +185,11 @@ void weft__idle(struct weft__worker *w)
     }
     /* If our bit is gone, a waker took it and counted us as a spinner; else
      * we got up by ourselves. */
-    if (!up && !idle_take(w->index))
+    if (!up)
+        unsent = idle_over(w);
+    if (!unsent)
         w->spinning = true;
-    /* seq_cst: our bit is cleared, then the look; pairs with the monitor. */
+    /* seq_cst: we are counted out, then the look; pairs with the monitor. */
     if (weft__load(&weft__sched.monitor_asleep, SEQ_CST))
         weft__monitor_ring();
 }

@@ -19,7 +19,7 @@
  *
  * The bell is a futex word that only grows; whoever has something to say
  * raises it. Before it sleeps for good it says so in monitor_asleep and looks
- * once more; a worker that gets up clears its bit and then looks there.
+ * once more; a worker that gets up counts itself out and then looks there.
  */
 #include "sched/monitor.h"
 

@@ -126,7 +126,7 @@ struct weft__sched {
     weft__au32 foreigners;
     weft__au32 entry_done;
 
-    /* Sleepers: a bit each, and how many. See idle.c. */
+    /* Sleepers: a bit each that nobody has sent for, and how many. See idle.c. */
     weft__au64 idle_mask[WEFT__MASK_WORDS] __attribute__((aligned(64)));
     weft__au32 idle;
     weft__au32 spinners;

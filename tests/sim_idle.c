@@ -145,6 +145,54 @@ START_TEST(bursts_are_shared)
 }
 END_TEST
 
+/* Children that others take from us while we send for a sleeper; one that gets up
+ * by itself before, runs the child and lies down again is not counted twice: or
+ * all would seem to sleep, and the one who is parked be told of a deadlock. */
+static void *counts(void *arg)
+{
+    (void)weft__fetch_add(&s.count, 1, RELAXED);
+    return arg;
+}
+
+static void *waits(void *ch)
+{
+    return (void *)(intptr_t)weft_chan_recv(ch, NULL);
+}
+
+static int hands_out(void *arg)
+{
+    uint64_t seed = weft__sim_last()->seed;
+    weft_chan_t *ch;
+    weft_fiber_t parked;
+    void *got;
+
+    sim_expect(weft_chan_create(&ch, 0, 0) == 0);
+    sim_expect(weft_spawn(&parked, waits, ch) == 0);
+    weft_yield();
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        sim_expect(weft_go(counts, arg) == 0);
+        for (uint64_t i = 0; i < (seed + round * 29) % 120; i++)
+            weft__os_point("computes");
+    }
+    sim_expect(weft_chan_send(ch, NULL) == 0);
+    sim_expect(weft_join(parked, &got) == 0 && got == NULL);
+    weft_chan_unref(ch);
+    return sim_did();
+}
+
+START_TEST(nobody_is_counted_asleep_twice)
+{
+    for (unsigned workers = 2; workers <= 3; workers++) {
+        struct sim_met m;
+
+        ck_assert_int_eq(sim_runs("idle/hands out", workers, RING, 4 * RUNS,
+                                  hands_out, NULL, &m),
+                         4 * RUNS);
+        ck_assert_uint_gt(m.times[0], m.runs / 10);
+    }
+}
+END_TEST
+
 /* --- The next slot ------------------------------------------------------- */
 
 static void *set_flag(void *arg)
@@ -265,6 +313,7 @@ int main(void)
     tcase_add_test(tc, work_from_outside_is_not_slept_over);
     tcase_add_test(tc, without_fences_it_is_slept_over);
     tcase_add_test(tc, bursts_are_shared);
+    tcase_add_test(tc, nobody_is_counted_asleep_twice);
     tcase_add_test(tc, a_next_slot_whose_owner_computes_is_taken);
     tcase_add_test(tc, a_pair_in_the_next_slot_starves_nobody);
     suite_add_tcase(suite, tc);
