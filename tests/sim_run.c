@@ -2,6 +2,7 @@
  * weft_sim_run() and weft_explore(), as a program uses them; and WEFT_SEED.
  */
 #include "tests/sim.h"
+#include "tests/sim_support.h"
 
 #include <string.h>
 #include <sys/wait.h>
@@ -61,6 +62,12 @@ static int right(void *arg)
     return adders(add_one_right);
 }
 
+static int wrong_always(void *arg)
+{
+    (void)arg;
+    return -EILSEQ;
+}
+
 START_TEST(exploring_finds_the_race_and_only_that)
 {
     weft_sim_t sim = WEFT_SIM_INIT;
@@ -93,6 +100,25 @@ START_TEST(what_was_found_replays)
     sim.replay = text;
     ck_assert_int_eq(weft_sim_run(&sim, wrong, NULL), -EILSEQ);
     ck_assert_uint_eq(weft__sim_last()->hash, hash);
+}
+END_TEST
+
+/* As one does who wants to see again what a search of ours has found. */
+START_TEST(a_named_seed_is_tried_in_each_search)
+{
+    struct sim_met m;
+
+    setenv("WEFT_SEED", "9", 1);
+    for (unsigned workers = 1; workers <= 2; workers++) {
+        ck_assert_int_eq(sim_runs("named", workers, 4, 100, right, NULL, &m),
+                         100);
+        ck_assert_uint_eq(weft__sim_last()->seed, 9);
+        ck_assert_uint_eq(m.runs, 100);
+        ck_assert_uint_eq(m.times[15], 100);
+    }
+    weft__sim_quiet(true);
+    ck_assert_int_eq(sim_runs("named", 2, 4, 100, wrong_always, NULL, &m),
+                     -EILSEQ);
 }
 END_TEST
 
@@ -279,6 +305,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(tc, SIM_SECONDS);
     tcase_add_test(tc, exploring_finds_the_race_and_only_that);
     tcase_add_test(tc, what_was_found_replays);
+    tcase_add_test(tc, a_named_seed_is_tried_in_each_search);
     tcase_add_test(tc, a_run_answers_what_entry_answers);
     tcase_add_test(tc, misuse_is_answered);
     tcase_add_test(tc, a_program_asleep_is_told);

@@ -40,7 +40,9 @@ enum { SIM_LANES = 2 };
  * sleeps: a wake-up was lost, and a timeout came to help. Returns `runs`, or
  * the code of the first run that failed.
  *
- * For a long search SIM_SCALE=100 makes a hundred times as many runs.
+ * For a long search SIM_SCALE=100 makes a hundred times as many runs. With
+ * WEFT_SEED each search of a program is of that seed alone, and all are taken
+ * to have met everything, so that the one which failed is reached.
  */
 int sim_runs(const char *name, unsigned workers, uint32_t ring, unsigned runs,
              int (*entry)(void *), void *arg, struct sim_met *met);
