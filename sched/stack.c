@@ -310,6 +310,10 @@ static void stacks_copy(weft__stack_t *to, const weft__stack_t *from,
 static char *depot_carve(struct depot *depot, unsigned class, bool more,
                          size_t *n)
 {
+    size_t room = depot->capacity - depot->carved; /* on the list */
+
+    if (room == 0)
+        return NULL;
     if (depot->fresh_slots == 0) {
         struct arena *arena = depot->arenas;
 
@@ -327,6 +331,8 @@ static char *depot_carve(struct depot *depot, unsigned class, bool more,
         *n = STACK_BATCH;
     if (*n > depot->fresh_slots)
         *n = depot->fresh_slots;
+    if (*n > room)
+        *n = room;
     depot->fresh += *n * weft__stack_class_size(class);
     depot->fresh_slots -= *n;
     depot->carved += *n;
