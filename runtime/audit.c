@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdint.h>
 
+#include "sched/guard.h"
 #include "sched/inject.h"
 #include "sched/os.h"
 #include "sched/park.h"
@@ -46,7 +47,7 @@ static void check_fiber(struct weft__fiber *f, uint64_t life, void *arg)
     if (!(stack & WEFT__STACK_BASE_MASK) &&
         weft__load(&f->wake, ACQUIRE) == wake)
         fault(audit, "a parked fiber has no stack", weft__fiber_index(f), 0);
-    else if (!weft__stack_intact(stack) &&
+    else if (!weft__guard_intact(stack) &&
              weft__load(&f->wake, ACQUIRE) == wake)
         fault(audit, "a parked fiber overflowed", weft__fiber_index(f), 0);
     if (life & WEFT__LIFE_DETACHED && life & WEFT__LIFE_JOINED)

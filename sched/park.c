@@ -1,6 +1,7 @@
 #include "sched/park.h"
 
 #include "sched/fatal.h"
+#include "sched/guard.h"
 #include "sched/inject.h"
 #include "sched/lock.h"
 #include "sched/sanitizer.h"
@@ -64,7 +65,7 @@ park_check(struct weft__fiber *self)
                          weft__stack_top(stack),
                  "a fiber parks on a stack that is not its own");
     if (stack & WEFT__STACK_CANARY)
-        weft__stack_check(stack);
+        weft__guard_check(stack);
     weft__count(&self->worker->counters.parks, 1);
 }
 

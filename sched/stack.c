@@ -2,10 +2,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <weft/runtime.h>
 
 #include "sched/atomic.h"
 #include "sched/fatal.h"
+#include "sched/guard.h"
 #include "sched/lock.h"
 #include "sched/os.h"
 #include "sched/sanitizer.h"
@@ -18,9 +18,7 @@ enum {
     STACK_BATCH = WEFT__STACK_CACHE / 2,
     STACK_SHARE = 8, /* of what is there, made ahead in one go */
     STACK_COLOURS = 16,
-    STACK_COLOUR = 64,
-    STACK_MAPS_SPARE = 4096, /* mappings left to the program */
-    CANARY_WORDS = 8
+    STACK_COLOUR = 64
 };
 
 #define STACK_TRIM_EVERY ((int64_t)10000000) /* ns */
@@ -28,10 +26,6 @@ enum {
 
 /* Address space that the depot's list of free stacks may take. */
 #define STACK_LIST_BYTES ((size_t)128 << 20)
-
-_Static_assert((int)STACK_BATCH <= (int)WEFT__OS_GUARDS, "one call for all");
-
-static const uint64_t canary_value = 0x7e5fc0de5afe57acu;
 
 /* One size of stacks. All fields are read and written under the lock. */
 struct depot {
@@ -69,48 +63,18 @@ static struct {
     int64_t period;     /* the end of this period */
 } trims;
 
-static struct {
-    int mode; /* WEFT_GUARD_* */
-    enum weft__guard how;
-    bool together; /* many in one call */
-    size_t map_limit;
-    weft__au64 maps; /* mappings that mprotect guards have made */
-    weft__au32 told;
-} guards;
-
 #if defined(WEFT__VALGRIND)
 unsigned weft__on_valgrind;
 #endif
 
 void weft__stack_setup(int guard)
 {
-    void *page;
-
 #if defined(WEFT__VALGRIND)
     weft__on_valgrind = RUNNING_ON_VALGRIND;
 #endif
-
     for (unsigned i = 0; i < WEFT__STACK_CLASSES; i++)
         depots[i].lock.b.rank = WEFT__RANK_LEAF;
-    guards.mode = guard;
-    guards.how = WEFT__GUARD_MPROTECT;
-    guards.together = false;
-    guards.map_limit = weft__os_map_limit();
-    if (guard != WEFT_GUARD_AUTO)
-        return;
-
-    /* Prove one: an emulator may answer 0 to the call and guard nothing. */
-    page = weft__os_map(2 * WEFT__PAGE);
-    if (!page)
-        return;
-    if (weft__os_guard(page, WEFT__GUARD_MADVISE) == 0 &&
-        weft__os_guarded(page)) {
-        guards.how = WEFT__GUARD_MADVISE;
-        /* Valgrind 3.19 complains of the call. */
-        guards.together = !weft__valgrind_runs() &&
-                          weft__os_guards(page, 0, 1) == 1;
-    }
-    weft__os_unmap(page, 2 * WEFT__PAGE);
+    weft__guard_setup(guard);
 }
 
 int weft__stack_class(size_t size)
@@ -213,84 +177,26 @@ void weft__stack_unreserve(unsigned class, size_t n)
     weft__lock_release(&depot->lock);
 }
 
-/* --- Guards -------------------------------------------------------------- */
-
-static void canary_write(char *base)
-{
-    uint64_t *words = (uint64_t *)(void *)base;
-
-    for (int i = 0; i < CANARY_WORDS; i++)
-        words[i] = canary_value;
-}
-
-bool weft__stack_intact(weft__stack_t stack)
-{
-    const uint64_t *words =
-        (const uint64_t *)(const void *)weft__stack_base(stack);
-
-    if (!(stack & WEFT__STACK_CANARY))
-        return true;
-    for (int i = 0; i < CANARY_WORDS; i++)
-        if (words[i] != canary_value)
-            return false;
-    return true;
-}
-
-void weft__stack_check(weft__stack_t stack)
-{
-    WEFT__CHECK(weft__stack_intact(stack),
-                "a fiber has overflowed its stack (it had no guard page)");
-}
-
-/* Guard one slot; false: it needs a canary. */
-static bool guard_slot(char *base)
-{
-    if (guards.mode == WEFT_GUARD_CANARY)
-        return false;
-    if (guards.how == WEFT__GUARD_MADVISE &&
-        weft__os_guard(base, WEFT__GUARD_MADVISE) == 0)
-        return true;
-
-    /* Two more mappings a slot. relaxed: a count. */
-    if (weft__fetch_add(&guards.maps, 2, RELAXED) + STACK_MAPS_SPARE <
-            guards.map_limit &&
-        weft__os_guard(base, WEFT__GUARD_MPROTECT) == 0)
-        return true;
-    weft__fetch_sub(&guards.maps, 2, RELAXED);
-    return false;
-}
-
 /* Make stacks of `n` neighbours that have never been used. */
 static __attribute__((noinline)) void
 slots_make(struct depot *depot, unsigned class, char *base, size_t n,
            weft__stack_t *out)
 {
     size_t size = weft__stack_class_size(class);
-    size_t guarded = 0, unguarded = 0;
+    size_t unguarded;
 
-    if (n > 1 && guards.together)
-        guarded = weft__os_guards(base, size, n);
     for (size_t i = 0; i < n; i++) {
         char *slot = base + i * size;
 
         out[i] = (uintptr_t)slot | class;
         weft__stack_register(slot + WEFT__PAGE, slot + size);
-        if (i < guarded || guard_slot(slot))
-            continue;
-        canary_write(slot);
-        out[i] |= WEFT__STACK_CANARY;
-        unguarded++;
     }
+    unguarded = weft__guard_make(out, n);
     if (unguarded == 0)
         return;
     weft__lock_acquire(&depot->lock);
     depot->unguarded += unguarded;
     weft__lock_release(&depot->lock);
-    if (weft__exchange(&guards.told, 1, RELAXED) == 0)
-        weft__log(WEFT_LOG_WARNING,
-                  "no guard page for a stack: from here on some carry a "
-                  "canary that is checked at each park (see "
-                  "stacks_unguarded in weft_stats)");
 }
 
 /* --- Taking and giving --------------------------------------------------- */
@@ -457,7 +363,7 @@ void weft__stack_give(struct weft__stack_cache *cache, weft__stack_t stack,
     unsigned class = weft__stack_class_of(stack);
 
     if (stack & WEFT__STACK_CANARY)
-        weft__stack_check(stack);
+        weft__guard_check(stack);
     slot_shut(stack);
     if (!cache || class != cache_class) {
         depot_put(class, &stack, 1);
@@ -508,8 +414,7 @@ static void stacks_discard(weft__stack_t *stacks, size_t n)
         weft__os_discard(base, size);
     }
     for (size_t i = 0; i < n; i++)
-        if (stacks[i] & WEFT__STACK_CANARY)
-            canary_write(weft__stack_base(stacks[i]));
+        weft__guard_renew(stacks[i]);
 }
 
 /* How many are to give their pages back. The lock is held. */
@@ -607,8 +512,7 @@ char *weft__stack_top(weft__stack_t stack)
 char *weft__stack_limit(weft__stack_t stack)
 {
     return weft__stack_base(stack) +
-           (stack & WEFT__STACK_CANARY ? CANARY_WORDS * sizeof(uint64_t)
-                                       : WEFT__PAGE);
+           (stack & WEFT__STACK_CANARY ? WEFT__CANARY_BYTES : WEFT__PAGE);
 }
 
 size_t weft__stack_high_water(weft__stack_t stack)

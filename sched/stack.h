@@ -113,9 +113,6 @@ char *weft__stack_top(weft__stack_t stack);
 char *weft__stack_limit(weft__stack_t stack);
 /* The most that was ever in use, counted in pages. */
 size_t weft__stack_high_water(weft__stack_t stack);
-/* Stops the program if a stack with a canary has outgrown itself. */
-void weft__stack_check(weft__stack_t stack);
-bool weft__stack_intact(weft__stack_t stack);
 void weft__stack_stats(struct weft__stack_stats *out);
 
 #endif

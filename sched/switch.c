@@ -16,6 +16,7 @@
 
 #include "sched/context.h"
 #include "sched/fatal.h"
+#include "sched/guard.h"
 #include "sched/join.h"
 #include "sched/park.h"
 #include "sched/sanitizer.h"
@@ -273,7 +274,7 @@ static inline struct weft__fiber *fiber_over(struct weft__worker *w,
     struct weft__fiber *next;
 
     if (stack & WEFT__STACK_CANARY)
-        weft__stack_check(stack);
+        weft__guard_check(stack);
     if (stack & (WEFT__FIBER_NAMED | WEFT__FIBER_SHIELDED))
         fiber_forget(f);
     f->result = result;

@@ -188,7 +188,7 @@ for flavour in release asan tsan sim; do
     : >"$dir.log"
     quietly "$dir.log" cmake -S "$tree" -B "$dir" -G Ninja \
         "-DCMAKE_C_COMPILER=${arguments[0]}" "${arguments[@]:1}" \
-        -DWEFT_BUILD_BENCH=OFF -DWEFT_TEST_SECONDS=10
+        -DWEFT_BUILD_BENCH=OFF -DWEFT_TEST_SECONDS=20
 
     # A patch that is no good is reported and left out.
     good=()

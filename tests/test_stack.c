@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "sched/atomic.h"
+#include "sched/guard.h"
 #include "sched/os.h"
 #include "sched/stack.h"
 
@@ -225,7 +226,7 @@ START_TEST(a_surplus_gives_its_pages_back_and_stays_guarded)
         weft__stack_t one = weft__stack_take(NULL, 0, 0);
 
         if (_i == WEFT_GUARD_CANARY)
-            ck_assert(weft__stack_intact(one));
+            ck_assert(weft__guard_intact(one));
         else
             ck_assert(weft__os_guarded(weft__stack_base(one)));
         memset(weft__stack_top(one) - 64, 1, 64);
@@ -450,11 +451,11 @@ START_TEST(without_guards_each_stack_has_a_canary_and_is_counted)
         weft__stack_t s = take(NULL);
 
         ck_assert(s & WEFT__STACK_CANARY);
-        ck_assert(weft__stack_intact(s));
+        ck_assert(weft__guard_intact(s));
         memset(weft__stack_limit(s), 1, 64);
-        ck_assert(weft__stack_intact(s));
+        ck_assert(weft__guard_intact(s));
         weft__stack_limit(s)[-1] ^= 1;
-        ck_assert(!weft__stack_intact(s));
+        ck_assert(!weft__guard_intact(s));
         ck_assert_uint_eq(stats().unguarded, i);
     }
     ck_assert_uint_eq(lines_logged, 1);
