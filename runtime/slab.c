@@ -53,7 +53,8 @@ void *weft__slab_take(void)
     weft__lock_release(&slab.lock);
     if (!item)
         return slab_grow();
-    weft__unpoison(item->object + SLAB_LOCK, SLAB_BODY);
+    if (weft__memory_watched())
+        weft__unpoison(item->object + SLAB_LOCK, SLAB_BODY);
     return item;
 }
 
@@ -61,7 +62,8 @@ void weft__slab_give(void *object)
 {
     struct slab_item *item = object;
 
-    weft__poison(item->object + SLAB_LOCK, SLAB_BODY);
+    if (weft__memory_watched())
+        weft__poison(item->object + SLAB_LOCK, SLAB_BODY);
     weft__lock_acquire(&slab.lock);
     item->next = slab.free;
     slab.free = item;

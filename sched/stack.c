@@ -245,21 +245,22 @@ static char *depot_carve(struct depot *depot, unsigned class, bool more,
     return base;
 }
 
-static void slot_open(weft__stack_t stack)
+static size_t slot_room(weft__stack_t stack)
 {
-    char *limit = weft__stack_limit(stack);
-
-    weft__unpoison(limit,
-                   (size_t)(weft__stack_base(stack) +
-                            weft__stack_size(stack) - limit));
+    return (size_t)(weft__stack_base(stack) + weft__stack_size(stack) -
+                    weft__stack_limit(stack));
 }
 
-static void slot_shut(weft__stack_t stack)
+static inline void slot_open(weft__stack_t stack)
 {
-    char *limit = weft__stack_limit(stack);
+    if (weft__memory_watched())
+        weft__unpoison(weft__stack_limit(stack), slot_room(stack));
+}
 
-    weft__poison(limit, (size_t)(weft__stack_base(stack) +
-                                 weft__stack_size(stack) - limit));
+static inline void slot_shut(weft__stack_t stack)
+{
+    if (weft__memory_watched())
+        weft__poison(weft__stack_limit(stack), slot_room(stack));
 }
 
 /* The lock is held. */

@@ -138,7 +138,8 @@ int weft__coro_prepare(struct weft__coro *c, void (*fn)(void *), void *arg)
         weft__stack_register(stack, stack + CORO_STACK);
     }
     /* An abandoned run leaves its frames' red zones behind. */
-    weft__unpoison(c->stack + CORO_GUARD, CORO_STACK - CORO_GUARD);
+    if (weft__memory_watched())
+        weft__unpoison(c->stack + CORO_GUARD, CORO_STACK - CORO_GUARD);
 
     c->fn = fn;
     c->arg = arg;
