@@ -97,7 +97,8 @@ static void *read_all(void *arg)
 
 /* On both kinds of socket, and by one to three workers. `often`: what enough of
  * the runs must have met. */
-static void search(const char *name, int (*entry)(void *), int often)
+static void search(const char *name, unsigned runs, int (*entry)(void *),
+                   int often)
 {
     static int domain[] = { AF_INET, AF_UNIX };
 
@@ -107,11 +108,11 @@ static void search(const char *name, int (*entry)(void *), int often)
             char kind[32];
 
             snprintf(kind, sizeof(kind), "%s %s", name, i ? "unix" : "tcp");
-            ck_assert_int_eq(sim_runs(kind, workers, RING, RUNS, entry,
-                                      &domain[i], &m), RUNS);
+            ck_assert_int_eq(sim_runs(kind, workers, RING, runs, entry,
+                                      &domain[i], &m), runs);
             if (often)
                 ck_assert_uint_gt(m.times[__builtin_ctz((unsigned)often)],
-                                  RUNS / 20);
+                                  runs / 20);
         }
 }
 
@@ -138,7 +139,7 @@ static int stream(void *arg)
 
 START_TEST(a_stream_arrives_whole_and_in_order)
 {
-    search("net/stream", stream, SIM_SLEPT);
+    search("net/stream", RUNS, stream, SIM_SLEPT);
 }
 END_TEST
 
@@ -199,7 +200,7 @@ static int edges(void *arg)
 
 START_TEST(an_edge_between_the_read_and_the_wait_is_not_lost)
 {
-    search("net/edge", edges, 0);
+    search("net/edge", RUNS, edges, 0);
 }
 END_TEST
 
@@ -223,7 +224,7 @@ static int readers(void *arg)
 
 START_TEST(readers_of_one_descriptor_share_its_bytes)
 {
-    search("net/readers", readers, 0);
+    search("net/readers", RUNS, readers, 0);
 }
 END_TEST
 
@@ -263,7 +264,7 @@ static int writers(void *arg)
 
 START_TEST(writers_against_a_full_buffer_all_find_room)
 {
-    search("net/writers", writers, 0);
+    search("net/writers", 2 * RUNS, writers, 0);
 }
 END_TEST
 
@@ -298,7 +299,7 @@ static int leaver(void *arg)
 
 START_TEST(one_that_leaves_takes_nothing_from_those_who_stay)
 {
-    search("net/leaver", leaver, 0);
+    search("net/leaver", RUNS, leaver, 0);
 }
 END_TEST
 
@@ -361,7 +362,7 @@ static int impatient(void *arg)
 
 START_TEST(a_reader_that_gives_up_leaves_the_bytes_to_others)
 {
-    search("net/impatient", impatient, LEFT);
+    search("net/impatient", RUNS, impatient, LEFT);
 }
 END_TEST
 
@@ -423,7 +424,7 @@ static int looker_goes(void *arg)
 
 START_TEST(a_looker_hands_on_what_woke_him)
 {
-    search("net/looker", looker_goes, 0);
+    search("net/looker", RUNS, looker_goes, 0);
 }
 END_TEST
 
@@ -445,7 +446,7 @@ static int looking(void *arg)
 
 START_TEST(who_only_looks_takes_nothing_from_a_reader)
 {
-    search("net/look", looking, 0);
+    search("net/look", RUNS, looking, 0);
 }
 END_TEST
 
@@ -486,7 +487,7 @@ static int strange(void *arg)
 
 START_TEST(after_an_error_event_the_descriptor_is_watched_again)
 {
-    search("net/strange", strange, 0);
+    search("net/strange", RUNS, strange, 0);
 }
 END_TEST
 
@@ -516,7 +517,7 @@ static int strange_and_late(void *arg)
 
 START_TEST(an_error_event_leaves_nobody_unwatched)
 {
-    search("net/late", strange_and_late, 0);
+    search("net/late", RUNS, strange_and_late, 0);
 }
 END_TEST
 
@@ -564,7 +565,7 @@ static int broken(void *arg)
 
 START_TEST(a_connection_that_breaks_wakes_everyone)
 {
-    search("net/broken", broken, 0);
+    search("net/broken", RUNS, broken, 0);
 }
 END_TEST
 
