@@ -39,7 +39,8 @@
 #define MADV_DONTNEED_LOCKED 24
 #endif
 
-/* Since Linux 6.14: the caller's own process, in place of a descriptor. */
+/* The caller's own process, in place of a descriptor: newer than MADV_GUARD_INSTALL;
+ * older kernels answer EBADF. */
 #ifndef PIDFD_SELF
 #define PIDFD_SELF (-10000)
 #endif

@@ -36,7 +36,7 @@ enum weft__guard { WEFT__GUARD_MADVISE, WEFT__GUARD_MPROTECT };
 int weft__os_guard(void *page, enum weft__guard how);
 /* The same with MADV_GUARD_INSTALL for up to WEFT__OS_GUARDS pages, `stride` bytes
  * apart, in one system call: how many of the first ones are guarded now. 0 where
- * the kernel has no such call (before 6.15). */
+ * the kernel has no such call; 6.18 has. */
 enum { WEFT__OS_GUARDS = 32 };
 size_t weft__os_guards(char *first, size_t stride, size_t n);
 /* Is a guard at this address one that faults? Asks the kernel to read there
