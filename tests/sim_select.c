@@ -353,19 +353,53 @@ START_TEST(a_join_happens_or_leaves_it_joinable)
 }
 END_TEST
 
+/* Steps of its own, so that its end falls on each moment of the select. */
+struct ending {
+    weft__au32 here, go;
+    uint32_t steps;
+};
+
+static void *end_when_told(void *arg)
+{
+    struct ending *e = arg;
+
+    weft__store(&e->here, 1, RELEASE);
+    while (!weft__load(&e->go, ACQUIRE))
+        weft_yield();
+    for (uint32_t i = 0; i < e->steps; i++)
+        (void)weft__load(&e->go, RELAXED);
+    return e;
+}
+
+static weft_fiber_t start_ending(struct ending *e, uint32_t steps)
+{
+    weft_fiber_t f;
+
+    weft__store(&e->here, 0, RELAXED);
+    weft__store(&e->go, 0, RELAXED);
+    e->steps = steps;
+    f = start(end_when_told, e);
+    while (!weft__load(&e->here, ACQUIRE))
+        weft_yield();
+    return f;
+}
+
 /* One child, which ends while the select is on its way to sleep: one of the two
  * sees the other. */
 static int end_or_sleep(void *arg)
 {
+    struct ending e;
+
     make_two(0);
-    for (uintptr_t i = 1; i <= 4; i++) {
+    for (uint32_t i = 0; i < 8; i++) {
         void *result = NULL;
         uint32_t got;
-        weft_fiber_t f = start(end_soon, (void *)i);
+        weft_fiber_t f = start_ending(&e, 4 * i);
         weft_case_t cases[] = { WEFT_RECV(a, &got), WEFT_JOIN(f, &result) };
 
+        weft__store(&e.go, 1, RELEASE);
         sim_expect(weft_select(cases, 2) == 1 && cases[1].status == 0);
-        sim_expect(result == (void *)i);
+        sim_expect(result == &e);
     }
     (void)arg;
     drop_two();
@@ -377,6 +411,42 @@ START_TEST(no_end_is_missed_by_one_that_goes_to_sleep)
     for (unsigned workers = 1; workers <= 3; workers++)
         ck_assert_int_eq(sim_runs("select/end", workers, RING, 4 * RUNS,
                                   end_or_sleep, NULL, NULL), 4 * RUNS);
+}
+END_TEST
+
+/* Two children that end at about the same time, joined by one select: it has
+ * the result of one, and leaves the other, ended or not, to be joined. */
+static int two_ends(void *arg)
+{
+    struct ending e[2];
+
+    make_two(0);
+    for (uint32_t i = 0; i < 4; i++) {
+        void *result[2] = { NULL, NULL };
+        weft_fiber_t f[2] = { start_ending(&e[0], 30 + 2 * i),
+                              start_ending(&e[1], 30) };
+        weft_case_t cases[] = { WEFT_JOIN(f[0], &result[0]),
+                                WEFT_JOIN(f[1], &result[1]) };
+        int answer;
+
+        weft__store(&e[0].go, 1, RELEASE);
+        weft__store(&e[1].go, 1, RELEASE);
+        answer = weft_select(cases, 2);
+        sim_expect(answer >= 0 && cases[answer].status == 0);
+        sim_expect(result[answer] == &e[answer] && !result[!answer]);
+        sim_expect(weft_join_try(f[answer], NULL) == -ESRCH);
+        sim_expect(join(f[!answer]) == &e[!answer]);
+    }
+    (void)arg;
+    drop_two();
+    return sim_did();
+}
+
+START_TEST(of_two_ends_the_one_that_woke_it_is_taken)
+{
+    for (unsigned workers = 1; workers <= 3; workers++)
+        ck_assert_int_eq(sim_runs("select/two ends", workers, RING, 2 * RUNS,
+                                  two_ends, NULL, NULL), 2 * RUNS);
 }
 END_TEST
 
@@ -451,6 +521,7 @@ int main(void)
     tcase_add_test(tc, a_value_comes_or_something_else_does);
     tcase_add_test(tc, a_join_happens_or_leaves_it_joinable);
     tcase_add_test(tc, no_end_is_missed_by_one_that_goes_to_sleep);
+    tcase_add_test(tc, of_two_ends_the_one_that_woke_it_is_taken);
     tcase_add_test(tc, what_is_ready_at_every_instant_is_never_missed);
     tcase_add_test(tc, what_it_relies_on_is_missed);
     suite_add_tcase(suite, tc);
