@@ -251,7 +251,9 @@ static int attempt(struct race *race, const struct addrinfo *ai)
     }
     if (fd >= 0)
         weft_close(fd);
-    race->failure = status;
+    /* A family that this machine lacks says nothing about the peer. */
+    if (status != -EAFNOSUPPORT || race->begun == 1)
+        race->failure = status;
     race->next_at = 0;
     return -EINPROGRESS;
 }

@@ -214,6 +214,7 @@ static int ask(const char *node, const char *service,
         must(getaddrinfo("127.0.0.1", service, &numeric, &one) == 0);
         must(one->ai_next == NULL);
         memcpy(one->ai_addr, &known[i], sizeof(known[i]));
+        one->ai_family = known[i].sin_family;
         one->ai_flags = OURS;
         one->ai_next = list;
         list = one;
@@ -305,16 +306,28 @@ END_TEST
 /* Two addresses that fail, each at once or by an answer. */
 static void connect_to_none(int i)
 {
-    struct sockaddr_in nobody = net_nobody(), no_way = nobody;
+    struct sockaddr_in nobody = net_nobody(), no_way = nobody, alien = nobody;
     unsigned before = open_descriptors();
+    const struct {
+        const struct sockaddr_in *at[2];
+        int code;
+    } none[] = {
+        { { &nobody, &nobody }, -ECONNREFUSED },
+        { { &no_way, &nobody }, -ECONNREFUSED },
+        { { &nobody, &no_way }, -ENETUNREACH },
+        /* Not one of a family that this machine lacks: unless all are. */
+        { { &nobody, &alien }, -ECONNREFUSED },
+        { { &alien, &no_way }, -ENETUNREACH },
+        { { &alien, &alien }, -EAFNOSUPPORT },
+    };
 
     no_way.sin_addr.s_addr = htonl(INADDR_BROADCAST);
-    known[0] = i == 1 ? no_way : nobody;
-    known[1] = i == 2 ? no_way : nobody;
-    ck_code(weft_tcp_connect("some.addresses", "80"),
-            i == 2 ? -ENETUNREACH : -ECONNREFUSED);
+    alien.sin_family = 4711;
+    for (int k = 0; k < 2; k++)
+        known[k] = *none[i].at[k];
+    ck_code(weft_tcp_connect("some.addresses", "80"), none[i].code);
     ck_code(weft_tcp_connect_until("some.addresses", "80", WEFT_FOREVER),
-            i == 2 ? -ENETUNREACH : -ECONNREFUSED);
+            none[i].code);
     ck_assert_uint_eq(open_descriptors(), before);
 }
 
@@ -570,7 +583,7 @@ int main(void)
     tcase_add_test(tc, refused_and_tried_again);
     tcase_add_test(tc, nonsense_is_refused);
     tcase_add_loop_test(tc, a_later_address_is_connected_to, 0, FIRSTS);
-    tcase_add_loop_test(tc, the_address_that_fails_last_has_its_say, 0, 3);
+    tcase_add_loop_test(tc, the_address_that_fails_last_has_its_say, 0, 6);
     tcase_add_test(tc, the_first_address_may_answer_late);
     tcase_add_loop_test(tc, attempts_that_are_called_off_leave_nothing, 0, 2);
     tcase_add_test(tc, unix_listener_that_is_full);

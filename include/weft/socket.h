@@ -74,6 +74,7 @@ WEFT_API int weft_tcp_listen(const char *host, const char *service,
  *           -ENETUNREACH      there is no way there
  *           -EHOSTUNREACH     nor to that host, or it did not answer
  *           -EADDRNOTAVAIL    no local port is left
+ *           -EAFNOSUPPORT     no address is of a family that this machine has
  *           -EMFILE, -ENFILE  no descriptor is left
  *           -ENOMEM, -ENOBUFS no memory
  *           -ETIMEDOUT        the deadline passed first
