@@ -11,7 +11,7 @@
 #include "sched/atomic.h"
 #include "sched/guard.h"
 #include "sched/os.h"
-#include "sched/stack.h"
+#include "tests/support_stack.h"
 
 enum { KIB = 1024, CLASS = 2, CLASS_SIZE = 64 * KIB };
 
@@ -188,20 +188,12 @@ static bool trim_for(int64_t *now, int64_t span)
     return true;
 }
 
-/* Takes `n` of them, which touch a page each, and gives them all back. */
-static weft__stack_t *take_and_give(size_t n)
+static weft__stack_t *burst(size_t n)
 {
     weft__stack_t *s = calloc(n, sizeof(*s));
 
     ck_assert_ptr_nonnull(s);
-    ck_assert_int_eq(weft__stack_reserve(0, n), 0);
-    for (size_t i = 0; i < n; i++) {
-        s[i] = weft__stack_take(NULL, 0, 0);
-        memset(weft__stack_top(s[i]) - 64, 1, 64);
-    }
-    for (size_t i = 0; i < n; i++)
-        weft__stack_give(NULL, s[i], 0);
-    weft__stack_unreserve(0, n);
+    take_and_give(s, n);
     return s;
 }
 
@@ -215,7 +207,7 @@ START_TEST(a_surplus_gives_its_pages_back_and_stays_guarded)
 
     weft__stack_setup(_i);
     ck_assert_int_eq(weft__stack_trim(now), INT64_MAX);
-    s = take_and_give(N);
+    s = burst(N);
     ck_assert(!trim_for(&now, 4 * (int64_t)PERIOD));
     for (size_t i = 0; i < N; i++)
         ck_assert_uint_eq(weft__stack_high_water(s[i]) > 0, i >= MORE);
@@ -243,8 +235,8 @@ START_TEST(what_is_wanted_again_keeps_its_pages)
     int64_t now = PERIOD;
 
     weft__stack_setup(WEFT_GUARD_AUTO);
-    for (int burst = 0; burst < 5; burst++) {
-        weft__stack_t *s = take_and_give(N);
+    for (int round = 0; round < 5; round++) {
+        weft__stack_t *s = burst(N);
 
         ck_assert(trim_for(&now, PERIOD + PERIOD / 2));
         for (size_t i = 0; i < N; i++)
@@ -265,7 +257,7 @@ START_TEST(pages_are_given_back_a_few_at_a_time)
     size_t before = MORE;
 
     weft__stack_setup(WEFT_GUARD_AUTO);
-    s = take_and_give(N);
+    s = burst(N);
     for (;;) {
         int64_t next = weft__stack_trim(now);
         size_t left = 0;
@@ -292,7 +284,7 @@ START_TEST(the_end_of_a_run_gives_all_at_once)
     weft__stack_t *s;
 
     weft__stack_setup(WEFT_GUARD_AUTO);
-    s = take_and_give(N);
+    s = burst(N);
     weft__stack_trim_all();
     for (size_t i = 0; i < N; i++)
         ck_assert_uint_eq(weft__stack_high_water(s[i]) > 0, i >= MORE);

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "sched/os.h"
-#include "sched/stack.h"
+#include "tests/support_stack.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -362,14 +362,7 @@ static void *wait_for_the_first(void *arg)
 static void leave_a_burst(int i)
 {
     (void)i;
-    ck_assert_int_eq(weft__stack_reserve(0, BURST), 0);
-    for (size_t k = 0; k < BURST; k++) {
-        burst[k] = weft__stack_take(NULL, 0, 0);
-        memset(weft__stack_top(burst[k]) - 64, 1, 64);
-    }
-    for (size_t k = 0; k < BURST; k++)
-        weft__stack_give(NULL, burst[k], 0);
-    weft__stack_unreserve(0, BURST);
+    take_and_give(burst, BURST);
     ck_assert_uint_gt(weft__stack_high_water(burst[0]), 0);
 }
 
