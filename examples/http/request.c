@@ -93,45 +93,32 @@ static int on_header_value(llhttp_t *parser, const char *at, size_t n)
     return 0;
 }
 
-static bool is_alnum(char ch)
+/* Sets of ASCII's characters, a bit each. */
+#define IN_SET(ch) ((uint64_t)1 << (ch) % 64)
+#define DIGITS (IN_SET('9' + 1) - IN_SET('0'))
+#define LETTERS                                   \
+    ((IN_SET('Z' + 1) - IN_SET('A')) | (IN_SET('z' + 1) - IN_SET('a')))
+
+static bool is_in(const uint64_t set[2], char ch)
 {
-    return (ch >= '0' && ch <= '9') || (ch >= 'A' && ch <= 'Z') ||
-           (ch >= 'a' && ch <= 'z');
+    unsigned char c = (unsigned char)ch;
+
+    return c < 128 && (set[c / 64] >> c % 64 & 1);
 }
 
 /* What a name, an address or a port may be made of. */
-static bool is_of_host(char ch)
-{
-    switch (ch) {
-    case '-':
-    case '.':
-    case '_':
-    case '~':
-    case '%':
-    case '!':
-    case '$':
-    case '&':
-    case '\'':
-    case '(':
-    case ')':
-    case '*':
-    case '+':
-    case ',':
-    case ';':
-    case '=':
-    case ':':
-    case '[':
-    case ']':
-        return true;
-    default:
-        return is_alnum(ch);
-    }
-}
+static const uint64_t of_host[2] = {
+    DIGITS | IN_SET('-') | IN_SET('.') | IN_SET('%') | IN_SET('!') |
+        IN_SET('$') | IN_SET('&') | IN_SET('\'') | IN_SET('(') | IN_SET(')') |
+        IN_SET('*') | IN_SET('+') | IN_SET(',') | IN_SET(';') | IN_SET('=') |
+        IN_SET(':'),
+    LETTERS | IN_SET('_') | IN_SET('~') | IN_SET('[') | IN_SET(']'),
+};
 
 static bool request_host_is_good(const struct request *r)
 {
     for (size_t i = 0; i < r->value_len; i++)
-        if (!is_of_host(r->value[i]))
+        if (!is_in(of_host, r->value[i]))
             return false;
     return true;
 }
@@ -268,10 +255,17 @@ void request_reset(struct conn *c)
     }
 }
 
+static const uint64_t of_token[2] = {
+    DIGITS | IN_SET('!') | IN_SET('#') | IN_SET('$') | IN_SET('%') |
+        IN_SET('&') | IN_SET('\'') | IN_SET('*') | IN_SET('+') | IN_SET('-') |
+        IN_SET('.'),
+    LETTERS | IN_SET('^') | IN_SET('_') | IN_SET('`') | IN_SET('|') |
+        IN_SET('~'),
+};
+
 static bool is_token(char ch)
 {
-    return is_alnum(ch) ||
-           (ch != '\0' && strchr("!#$%&'*+-.^_`|~", ch) != NULL);
+    return is_in(of_token, ch);
 }
 
 /*
