@@ -480,6 +480,7 @@ size_t weft_chan_len(weft_chan_t *ch)
 
     if (!ch)
         return 0;
+    weft__caller();
     weft__lock_acquire(&ch->lock);
     len = ch->len;
     weft__lock_release(&ch->lock);

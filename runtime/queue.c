@@ -371,7 +371,7 @@ int weft_queue_done(weft_queue_t *q)
 
 int weft_queue_join_until(weft_queue_t *q, weft_time_t deadline)
 {
-    struct weft__fiber *self = weft__fiber_self();
+    struct weft__fiber *self = weft__caller();
     int status = 0;
 
     if (!q)
@@ -429,6 +429,7 @@ size_t weft_queue_len(weft_queue_t *q)
 
     if (!q)
         return 0;
+    weft__caller();
     weft__lock_acquire(&q->lock);
     len = q->store->len;
     weft__lock_release(&q->lock);

@@ -75,6 +75,7 @@ int weft_detach(weft_fiber_t id)
     uint64_t life;
     struct weft__fiber *child = weft__fiber_find(id, &life);
 
+    weft__caller();
     return child ? weft__detach(child, life) : -ESRCH;
 }
 

@@ -60,8 +60,7 @@ int weft_waitgroup_add(weft_waitgroup_t *wg, int n)
 
     if (!group)
         return -EINVAL;
-    if (!weft__fiber_self())
-        weft__foreigner_note();
+    weft__caller();
     seen = weft__load(&group->word, RELAXED); /* the swap checks it */
     for (;;) {
         int64_t count = (int64_t)(seen & GROUP_COUNT) + n;
@@ -124,7 +123,7 @@ group_wait(weft_waitgroup_t *wg, weft_time_t deadline)
 
     if (!group)
         return -EINVAL;
-    self = deadline == WEFT_NOW ? NULL : weft__fiber_self();
+    self = weft__caller();
     if (weft__canceled_on_entry(self, deadline))
         return -ECANCELED;
     /* acquire: pairs with the done that reached 0. */

@@ -159,7 +159,7 @@ int weft__sched_spawn(weft_fiber_t *id, const weft_attr_t *attr,
                       void *(*entry)(void *), void *arg, const void *site,
                       uint64_t flags)
 {
-    struct weft__fiber *self = weft__fiber_self();
+    struct weft__fiber *self = weft__caller();
     struct weft__worker *w;
     struct weft__fiber *f;
     unsigned own = weft__sched.config.stack_class;

@@ -29,7 +29,8 @@ WEFT_BEGIN_DECLS
 
 /* When a program whose fibers are all asleep for ever is told so. */
 enum {
-    /* Declared unless a thread that is not weft's has ever called in. */
+    /* Declared unless a thread that is not weft's has ever called in, for more
+     * than weft_stats(), weft_dump() or weft_audit(). */
     WEFT_DEADLOCK_AUTO = 0,
     WEFT_DEADLOCK_ALWAYS = 1,
     WEFT_DEADLOCK_NEVER = 2
