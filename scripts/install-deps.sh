@@ -31,7 +31,7 @@ run_packages=(wrk)
 # To measure it: the same, and who counts system calls.
 bench_packages=(wrk linux-perf)
 # For test.sh --fresh.
-fresh_packages=(debootstrap)
+fresh_packages=(debootstrap iproute2)
 
 wanted=()
 for group in "${@:-build}"; do
