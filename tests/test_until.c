@@ -64,7 +64,8 @@ static void finish(int status)
 static bool waits_on(void)
 {
     return kind->make == make_two_receivers ||
-           kind->make == make_mutex_crowd || kind->call == call_send_n;
+           kind->make == make_mutex_crowd ||
+           kind->make == make_cond_crowd || kind->call == call_send_n;
 }
 
 /* --- What need not wait -------------------------------------------------------- */
@@ -272,8 +273,8 @@ static void call_outside(void *arg)
     ck_assert_int_eq(kind->call(&spot, WEFT_FOREVER), -EPERM);
     ck_assert_int_eq(kind->call(&spot, weft_after(WEFT_SEC(1000))), -EPERM);
     ck_assert_int_eq(kind->call(&spot, 1), -EPERM);
-    if (kind->call == call_blocking)
-        return;
+    if (kind->call == call_blocking || kind->call == take_token)
+        return; /* these have nothing to try */
     ck_assert_int_eq(kind->call(&spot, WEFT_NOW), -EAGAIN);
 }
 

@@ -15,62 +15,7 @@
 #ifndef TESTS_WAITS_H
 #define TESTS_WAITS_H
 
-#include <weft/weft.h>
-
-#include "netpoll/offload.h"
-#include "sched/atomic.h"
-#include "sched/os.h"
-
-#ifndef TELL
-#define TELL(call) (call)
-#endif
-
-/* How many threads the blocking lane has. */
-#ifndef WAIT_LANES
-#define WAIT_LANES 1
-#endif
-
-enum { WAIT_OTHERS = 2, WAIT_MINE = 1, WAIT_NEXT = 3, WAIT_THEIRS = 2 };
-
-/* One situation. */
-struct spot {
-    weft_chan_t *ch;
-    weft_queue_t *q;
-    weft_mutex_t mutex;
-    weft_waitgroup_t group;
-    weft_fiber_t other[WAIT_OTHERS];
-    weft__au32 gate; /* opened by the giver */
-    weft__au32 ran;  /* jobs of the waiter's */
-    unsigned turn;   /* odd: others come a little later */
-    unsigned inside; /* plain: what the mutex keeps apart */
-    int given;       /* what the giver's call answered */
-    long out[2];     /* what the giver took, or another */
-    long in[2];      /* what the waiter got */
-};
-
-struct wait_kind {
-    const char *name;
-    /* By the giver, before the waiter comes. */
-    void (*make)(struct spot *s);
-    int (*call)(struct spot *s, weft_time_t deadline);
-    void (*give)(struct spot *s);
-    /* By the waiter, who has taken note of its cancel, when all others are
-     * done: the world by what the call answered; and clean up. */
-    void (*check)(struct spot *s, int status);
-    /* What the call does when all was given before it came: 0, or it has to
-     * wait nevertheless. */
-    bool at_once;
-};
-
-static inline void wait_spawn(struct spot *s, int i, void *(*fn)(void *))
-{
-    must(weft_spawn(&s->other[i], fn, s) == 0);
-}
-
-static inline void wait_join(struct spot *s, int i)
-{
-    must(weft_join(s->other[i], NULL) == 0);
-}
+#include "tests/waits_lock.h"
 
 /* --- Channels ---------------------------------------------------------------- */
 
@@ -317,70 +262,6 @@ static void check_queue_join(struct spot *s, int status)
     wait_queue_over(s, 0);
 }
 
-/* --- Mutexes -------------------------------------------------------------------- */
-
-static void make_mutex(struct spot *s)
-{
-    must(weft_mutex_lock(&s->mutex) == 0);
-}
-
-static int call_lock(struct spot *s, weft_time_t deadline)
-{
-    return TELL(weft_mutex_lock_until(&s->mutex, deadline));
-}
-
-static void give_mutex(struct spot *s)
-{
-    must(weft_mutex_unlock(&s->mutex) == 0);
-}
-
-/* Locked by the waiter, or by nobody; and nothing is left in its word. */
-static void check_lock(struct spot *s, int status)
-{
-    if (status == 0)
-        must(s->inside++ == 0 && --s->inside == 0);
-    must(weft_mutex_unlock(&s->mutex) == (status == 0 ? 0 : -EPERM));
-    must(weft_mutex_lock_try(&s->mutex) == 0);
-    must(weft_mutex_unlock(&s->mutex) == 0);
-}
-
-/* Others want it too, and more than once: they pass a waiter that was woken,
- * and depend on it if it leaves. */
-static void *lock_too(void *arg)
-{
-    struct spot *s = arg;
-
-    for (int i = 0; i < 2; i++) {
-        must(weft_mutex_lock(&s->mutex) == 0);
-        must(s->inside++ == 0);
-        if (i == 0)
-            weft_yield();
-        must(--s->inside == 0);
-        must(weft_mutex_unlock(&s->mutex) == 0);
-    }
-    return NULL;
-}
-
-static void make_mutex_crowd(struct spot *s)
-{
-    must(weft_mutex_lock(&s->mutex) == 0);
-    for (int i = 0; i < WAIT_OTHERS; i++)
-        wait_spawn(s, i, lock_too);
-}
-
-static void check_lock_crowd(struct spot *s, int status)
-{
-    if (status == 0) {
-        must(s->inside++ == 0 && --s->inside == 0);
-        must(weft_mutex_unlock(&s->mutex) == 0);
-    }
-    for (int i = 0; i < WAIT_OTHERS; i++)
-        wait_join(s, i);
-    must(weft_mutex_unlock(&s->mutex) == -EPERM);
-    must(weft_mutex_lock_try(&s->mutex) == 0);
-    must(weft_mutex_unlock(&s->mutex) == 0);
-}
-
 /* --- Join, wait group ------------------------------------------------------------ */
 
 static void *end_at_gate(void *arg)
@@ -445,6 +326,102 @@ static void check_group(struct spot *s, int status)
     /* The word is as it was. */
     must(weft_waitgroup_add(&s->group, 1) == 0);
     must(weft_waitgroup_done(&s->group) == 0);
+}
+
+/* --- Select ------------------------------------------------------------------------- */
+
+/* Beside a channel that nobody uses. */
+static void make_silent(struct spot *s)
+{
+    must(weft_chan_create(&s->silent, sizeof(long), 0) == 0);
+}
+
+/* It waits there no more. */
+static void check_silent(struct spot *s)
+{
+    long value = WAIT_THEIRS;
+
+    must(weft_chan_send_try(s->silent, &value) == -EAGAIN);
+    must(weft_chan_recv_try(s->silent, &value) == -EAGAIN);
+    weft_chan_unref(s->silent);
+}
+
+/* The second of three cases is the one that can happen. */
+static int select_second(weft_case_t cases[3], weft_time_t deadline)
+{
+    int which = TELL(weft_select_until(cases, 3, deadline));
+
+    must(which < 0 || (which == 1 && cases[1].status == 0));
+    return which < 0 ? which : 0;
+}
+
+static void make_select(struct spot *s)
+{
+    make_chan_0(s);
+    make_silent(s);
+}
+
+static void make_select_full(struct spot *s)
+{
+    make_chan_full(s);
+    make_silent(s);
+}
+
+static void make_select_join(struct spot *s)
+{
+    make_child(s);
+    make_silent(s);
+}
+
+static int call_select_recv(struct spot *s, weft_time_t deadline)
+{
+    long value = WAIT_THEIRS;
+    weft_case_t cases[] = { WEFT_RECV(s->silent, &value),
+                            WEFT_RECV(s->ch, s->in),
+                            WEFT_SEND(s->silent, &value) };
+
+    return select_second(cases, deadline);
+}
+
+static int call_select_send(struct spot *s, weft_time_t deadline)
+{
+    long mine = WAIT_MINE, value = WAIT_THEIRS;
+    weft_case_t cases[] = { WEFT_RECV(s->silent, &value),
+                            WEFT_SEND(s->ch, &mine),
+                            WEFT_SEND(s->silent, &value) };
+
+    return select_second(cases, deadline);
+}
+
+static int call_select_join(struct spot *s, weft_time_t deadline)
+{
+    long value = WAIT_THEIRS;
+    void *result = NULL;
+    weft_case_t cases[] = { WEFT_RECV(s->silent, &value),
+                            WEFT_JOIN(s->other[0], &result),
+                            WEFT_SEND(s->silent, &value) };
+    int status = select_second(cases, deadline);
+
+    must(result == (status == 0 ? s : NULL));
+    return status;
+}
+
+static void check_select_recv(struct spot *s, int status)
+{
+    check_silent(s);
+    check_recv(s, status);
+}
+
+static void check_select_send(struct spot *s, int status)
+{
+    check_silent(s);
+    check_send(s, status);
+}
+
+static void check_select_join(struct spot *s, int status)
+{
+    check_silent(s);
+    check_join(s, status);
 }
 
 /* --- The blocking lane -------------------------------------------------------------- */
@@ -528,6 +505,18 @@ static const struct wait_kind wait_kinds[] = {
       check_lock_crowd, false },
     { "join", make_child, call_join, give_gate, check_join, false },
     { "wait group", make_group, call_group, give_group, check_group, true },
+    { "semaphore", make_sem, call_sem, give_sem, check_sem, true },
+    { "semaphore, two", make_sem_crowd, call_sem_two, give_sem_three,
+      check_sem_crowd, true },
+    { "condition", make_cond, take_token, give_token, check_cond, false },
+    { "condition in a crowd", make_cond_crowd, take_token, give_token,
+      check_cond_crowd, false },
+    { "select receive", make_select, call_select_recv, give_value,
+      check_select_recv, false },
+    { "select send", make_select_full, call_select_send, take_value,
+      check_select_send, true },
+    { "select join", make_select_join, call_select_join, give_gate,
+      check_select_join, false },
     { "blocking", make_lane_busy, call_blocking, give_gate, check_blocking,
       false },
 };
