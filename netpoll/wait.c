@@ -67,6 +67,22 @@ static int event_told(struct weft__desc *d, enum weft__dir dir, uint32_t set,
     return woken;
 }
 
+/* Count it, and wake all of the odd. */
+static int event_odd(struct weft__desc *d, struct weft__batch *batch)
+{
+    struct weft__fiber *fiber;
+    int woken = 0;
+
+    if (!(weft__fetch_add(&d->flags, WEFT__FD_ODD_ONE, ACQ_REL) &
+          WEFT__FD_WAITERS(WEFT__ODD)))
+        return 0;
+    while ((fiber = take_first(d, WEFT__ODD))) {
+        weft__batch_add(batch, fiber);
+        woken++;
+    }
+    return woken;
+}
+
 static inline int event_in(struct weft__desc *d, enum weft__dir dir,
                            uint32_t set, struct weft__batch *batch)
 {
@@ -80,18 +96,21 @@ static inline int event_in(struct weft__desc *d, enum weft__dir dir,
     return event_told(d, dir, set, batch);
 }
 
-/* libuv tells of a hang-up that comes beside room to write, with nothing to read,
- * as of the room alone: the master of a terminal whose other end was closed, a
- * listener that was shut down. So the kernel is asked; a hang-up that it forgets
- * again does no harm. A socket of weft's that is only read and written is
- * connected, and its hang-up comes with an end to read: no look each time there
- * is room. */
-static bool hung_up(struct weft__desc *d)
+/* libuv tells of a hang-up that comes beside room to write as of the room alone:
+ * the master of a terminal whose other end was closed, a listener that was shut
+ * down. So the kernel is asked; a hang-up that it forgets again does no harm. A
+ * socket of weft's that is only read and written is connected, and its hang-up
+ * comes with an end to read: no look each time there is room. Beside bytes it
+ * keeps one to itself, too, of a pipe whose writer went: readers find the end
+ * behind the bytes, and only who waits for no bytes has to be told. */
+static bool hung_up(struct weft__desc *d, unsigned events)
 {
     /* relaxed: who accepts or polls asks the kernel after it has set its flag. */
     uint32_t flags = weft__load(&d->flags, RELAXED);
     enum weft__kind kind = weft__load(&d->kind, RELAXED);
 
+    if (events & ~WEFT__EVENT_OUT && !(flags & WEFT__FD_ODD))
+        return false;
     if (flags & WEFT__FD_MADE &&
         !(flags & (WEFT__FD_LISTENER | WEFT__FD_POLLED)) &&
         (kind == WEFT__KIND_STREAM || kind == WEFT__KIND_SOCKET))
@@ -111,7 +130,8 @@ int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
     if (weft__load(&d->home, ACQUIRE) != poller)
         return 0;
 
-    if (events == WEFT__EVENT_OUT && hung_up(d))
+    if (!(events & (WEFT__EVENT_HANGUP | WEFT__EVENT_ERROR)) &&
+        hung_up(d, events))
         events |= WEFT__EVENT_HANGUP;
     if (events & WEFT__EVENT_HANGUP)
         set |= WEFT__FD_HANGUP;
@@ -124,7 +144,7 @@ int weft__wait_event(struct weft__poller *poller, int fd, unsigned events,
     if (events & (WEFT__EVENT_OUT | WEFT__EVENT_HANGUP | WEFT__EVENT_ERROR))
         woken += event_in(d, WEFT__OUT, set, batch);
     if (events & (WEFT__EVENT_HANGUP | WEFT__EVENT_URGENT | WEFT__EVENT_ERROR))
-        woken += event_in(d, WEFT__ODD, set, batch);
+        woken += event_odd(d, batch);
     return woken;
 }
 
@@ -233,6 +253,7 @@ static void watch_here(void *arg)
     weft__store(&d->home, (void *)NULL, RELEASE);
     /* Who relied on it shall find out by itself. */
     weft__fetch_or(&d->flags, WEFT__FD_READY_ALL, ACQ_REL);
+    weft__fetch_add(&d->flags, WEFT__FD_ODD_ONE, ACQ_REL);
     weft__desc_wake_all(d, WEFT__CAUSE_OK);
 }
 
@@ -335,14 +356,16 @@ static int watch(struct weft__desc *d, struct weft__fiber *self)
 
 /* --- The wait ---------------------------------------------------------------- */
 
-/* Put a waiter on its list unless there is something to try, or nothing is
- * watched any more. The lock is held. */
+/* Put a waiter on its list unless there is something to try (of the odd: unless
+ * the count has changed), or nothing is watched any more. The lock is held. */
 static bool publish(struct weft__desc *d, enum weft__dir dir,
-                    struct weft__waiter *waiter)
+                    struct weft__waiter *waiter, uint32_t odd_count)
 {
     uint32_t flags = weft__fetch_or(&d->flags, WEFT__FD_WAITERS(dir), ACQ_REL);
+    bool news = dir == WEFT__ODD ? WEFT__FD_ODD_COUNT(flags) != odd_count
+                                 : flags & WEFT__FD_READY(dir);
 
-    if (flags & (WEFT__FD_READY(dir) | WEFT__FD_STOPPED)) {
+    if (news || flags & WEFT__FD_STOPPED) {
         waiters_settle(d, dir);
         return false;
     }
@@ -380,7 +403,7 @@ int weft__wait(struct weft__use *use, enum weft__dir dir,
         weft__lock_release(&d->lock);
         return -EBADF;
     }
-    if (!publish(d, dir, &waiter)) {
+    if (!publish(d, dir, &waiter, 0)) {
         weft__lock_release(&d->lock);
         return 0;
     }
@@ -404,9 +427,36 @@ int weft__wait(struct weft__use *use, enum weft__dir dir,
 
 /* --- Several at once --------------------------------------------------------- */
 
+#define WANTS_IN (POLLIN | POLLRDNORM)
+
+/* What comes with room to write: its band, too, on sockets that have one. */
+static short wants_out(const struct weft__fd_wait *w)
+{
+    bool band = weft__load(&w->use.desc->kind, RELAXED) == WEFT__KIND_SOCKET;
+
+    return POLLOUT | POLLWRNORM | (band ? POLLWRBAND : 0);
+}
+
+/* Nothing at all is the wait for an error or a hang-up. */
+static bool wants(const struct weft__fd_wait *w, enum weft__dir dir)
+{
+    short out = wants_out(w);
+
+    switch (dir) {
+    case WEFT__IN:
+        return w->events & WANTS_IN;
+    case WEFT__OUT:
+        return w->events & out;
+    case WEFT__ODD:
+        break;
+    }
+    return w->events & ~(WANTS_IN | out) || w->events == 0;
+}
+
 int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
                         struct weft__fiber *self)
 {
+    uint32_t marks;
     int status;
 
     *w = (struct weft__fd_wait){ .events = events,
@@ -419,32 +469,16 @@ int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
     w->blocking = weft__desc_kind(w->use.desc) == WEFT__KIND_BLOCKING;
     if (w->blocking)
         return 0;
-    /* relaxed: see may_hang_up(). */
-    if (!(weft__load(&w->use.desc->flags, RELAXED) & WEFT__FD_POLLED))
-        weft__fetch_or(&w->use.desc->flags, WEFT__FD_POLLED, RELAXED);
+    /* relaxed: see hung_up(). */
+    marks = WEFT__FD_POLLED | (wants(w, WEFT__ODD) ? WEFT__FD_ODD : 0);
+    if (marks & ~weft__load(&w->use.desc->flags, RELAXED))
+        weft__fetch_or(&w->use.desc->flags, marks, RELAXED);
     status = watch(w->use.desc, self);
     /* What epoll refuses is always ready: `ask` will say so. */
     if (status == 0 || status == -EPERM)
         return 0;
     weft__desc_done(&w->use);
     return status;
-}
-
-#define WANTS_OUT (POLLOUT | POLLWRNORM | POLLWRBAND)
-#define WANTS_ODD (POLLPRI | POLLRDHUP)
-
-/* Nothing at all is the wait for an error or a hang-up. */
-static bool wants(const struct weft__fd_wait *w, enum weft__dir dir)
-{
-    switch (dir) {
-    case WEFT__IN:
-        return w->events & ~(WANTS_OUT | WANTS_ODD);
-    case WEFT__OUT:
-        return w->events & WANTS_OUT;
-    case WEFT__ODD:
-        break;
-    }
-    return w->events & WANTS_ODD || w->events == 0;
 }
 
 static struct weft__waiter *node_of(struct weft__fd_wait *w,
@@ -460,11 +494,12 @@ int weft__fd_wait_ask(struct weft__fd_wait *w)
 
     if (!weft__desc_current(&w->use))
         return -EBADF;
-    for (enum weft__dir dir = WEFT__IN; dir <= WEFT__ODD; dir++)
+    for (enum weft__dir dir = WEFT__IN; dir <= WEFT__OUT; dir++)
         if (wants(w, dir))
             clear |= WEFT__FD_READY(dir);
     /* As a reader does; see 2. */
-    weft__fetch_and(&d->flags, ~clear, SEQ_CST);
+    w->odd_count = WEFT__FD_ODD_COUNT(
+        weft__fetch_and(&d->flags, ~clear, SEQ_CST));
     w->revents = weft__fd_ask(d->fd, w->events);
     /* An error event has come since, and poll(2) finds no error: at once, since
      * one that stays would be found. */
@@ -501,7 +536,8 @@ bool weft__fd_wait_publish(struct weft__fd_wait *w)
     w->in.next = w->out.next = w->odd.next = NULL;
     w->in.won = w->out.won = w->odd.won = false;
     for (enum weft__dir dir = WEFT__IN; dir <= WEFT__ODD; dir++) {
-        if (!wants(w, dir) || publish(d, dir, node_of(w, dir)))
+        if (!wants(w, dir) ||
+            publish(d, dir, node_of(w, dir), w->odd_count))
             continue;
         fd_wait_unlink(w);
         return false;
@@ -513,7 +549,7 @@ void weft__fd_wait_leave(struct weft__fd_wait *w)
 {
     struct weft__desc *d = w->use.desc;
 
-    if (w->in.won || w->out.won || w->odd.won)
+    if (w->in.won || w->out.won)
         w->owed = true;
     weft__lock_acquire(&d->lock);
     fd_wait_unlink(w);
@@ -523,7 +559,7 @@ void weft__fd_wait_leave(struct weft__fd_wait *w)
 void weft__fd_wait_end(struct weft__fd_wait *w)
 {
     if (w->owed && weft__desc_current(&w->use))
-        for (enum weft__dir dir = WEFT__IN; dir <= WEFT__ODD; dir++)
+        for (enum weft__dir dir = WEFT__IN; dir <= WEFT__OUT; dir++)
             if (wants(w, dir))
                 weft__wait_again(&w->use, dir);
     weft__desc_done(&w->use);

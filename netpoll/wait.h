@@ -1,8 +1,8 @@
 /*
  * Waiting for a descriptor
  *
- * Each direction (to read, to write, and the odd: urgent data and hang-ups) has
- * a list of waiters, under the descriptor's lock, and two bits in `flags`:
+ * Each direction (to read, to write) has a list of waiters, under the
+ * descriptor's lock, and two bits in `flags`:
  *
  *     READY     a call may find something: nobody has seen the end of it since
  *               the last event
@@ -29,6 +29,14 @@
  *   6. Nobody clears the READY of a direction it has not asked about: who waits
  *      for a hang-up only leaves the readers theirs.
  *
+ * Who waits for anything else (urgent data, the peer's end, an error, a band)
+ * stands on a third list, of the odd. They take nothing and want different
+ * things, so there is no READY that one of them could clear for another:
+ *   7. Each event that could be one of theirs is counted in the upper half of
+ *      `flags`, and wakes all of them. Who waits reads the count before it asks
+ *      poll(2); who publishes a waiter and finds another count takes it back
+ *      and asks again. Again of the two one sees the other.
+ *
  * Three more flags: HANGUP forces reading, since no edge follows the last one
  * (and a wait in spite of it asks poll(2) first), and ends the short-read rule:
  * behind the bytes stands the end, which others wait for. STOPPED says that
@@ -43,9 +51,9 @@
 
 enum weft__dir { WEFT__IN, WEFT__OUT, WEFT__ODD };
 
-#define WEFT__FD_READY(dir) ((uint32_t)1 << (dir))
+#define WEFT__FD_READY(dir) ((uint32_t)1 << (dir)) /* not of WEFT__ODD */
 #define WEFT__FD_WAITERS(dir) ((uint32_t)8 << (dir))
-#define WEFT__FD_READY_ALL ((uint32_t)7)
+#define WEFT__FD_READY_ALL ((uint32_t)3)
 #define WEFT__FD_WAITERS_ALL ((uint32_t)(7 << 3))
 #define WEFT__FD_HANGUP ((uint32_t)64)
 #define WEFT__FD_STOPPED ((uint32_t)128)
@@ -57,6 +65,10 @@ enum weft__dir { WEFT__IN, WEFT__OUT, WEFT__ODD };
 #define WEFT__FD_LISTENER ((uint32_t)1024)
 #define WEFT__FD_SWITCHED ((uint32_t)2048) /* to non-blocking mode, by weft */
 #define WEFT__FD_POLLED ((uint32_t)4096) /* someone waits for readiness alone */
+#define WEFT__FD_ODD ((uint32_t)8192) /* someone waits, or did, for the odd */
+/* The count of 7: one event; and what it stands at. */
+#define WEFT__FD_ODD_ONE ((uint32_t)1 << 16)
+#define WEFT__FD_ODD_COUNT(flags) ((flags) >> 16)
 
 /* What an event says; see weft__wait_event(). */
 #define WEFT__EVENT_IN 1u
@@ -131,10 +143,12 @@ int weft__wait(struct weft__use *use, enum weft__dir dir,
  * For weft_poll() and weft_select(), in this order:
  *
  *     begin     holds a use, registers the number with a loop: may switch
- *     ask       clears READY and asks poll(2). What is there is the answer.
+ *     ask       clears READY, or reads the count, and asks poll(2). What is
+ *               there is the answer.
  *               May switch, to watch again what an error event has stopped
  *     publish   under the locks of all (weft__wait_lock()): false when READY
- *               has come back; then drop the locks, leave, and ask again
+ *               has come back, or the count changed; then drop the locks,
+ *               leave, and ask again
  *     (open the wait, set each node's generation, drop the locks, park)
  *     leave     off the list
  *     end       gives back the use; after an `ask` that found something, or
@@ -144,6 +158,7 @@ struct weft__fd_wait {
     struct weft__use use;
     short events;  /* of poll(2) */
     short revents; /* what `ask` found */
+    uint32_t odd_count; /* when it began to look */
     bool owed;     /* we took READY, or were woken: the next one is to know */
     bool blocking; /* no loop watches it (KIND_BLOCKING): that is the caller's
                       part. A close wakes the nodes all the same. */

@@ -4,7 +4,7 @@
 #include <unistd.h>
 #include <weft/select.h>
 
-#include "netpoll/desc.h"
+#include "netpoll/wait.h"
 #include "tests/support_net.h"
 
 struct poller {
@@ -331,6 +331,100 @@ WEFT_TEST(others_run_beside_one_that_always_finds_something)
 }
 END_TEST
 
+/* Until the event of what there is to read has come. */
+static void wait_until_told(int fd)
+{
+    while (!(weft__load(&weft__desc_look(fd)->flags, RELAXED) &
+             WEFT__FD_READY(WEFT__IN)))
+        weft_yield();
+}
+
+/* One polls for what is neither to read nor to write, beside bytes that nobody
+ * has read and room that nobody has used: they stay for those who want them. */
+WEFT_TEST(a_poll_for_something_else_takes_no_readiness)
+{
+    static const short events[] = { POLLHUP, POLLERR, POLLRDBAND, POLLWRBAND,
+                                    POLLHUP | POLLERR | POLLRDHUP,
+                                    POLLPRI | POLLWRBAND, 0 };
+    char got[8];
+    int fds[2];
+
+    net_pair(_i ? NET_TCP : NET_UNIX, fds);
+    net_watch(fds[0]);
+    for (size_t k = 0; k < sizeof(events) / sizeof(*events); k++) {
+        struct pollfd one = { .fd = fds[0], .events = events[k] };
+        int answer;
+
+        ck_assert_int_eq(weft_write(fds[1], "abc", 3), 3);
+        wait_until_told(fds[0]);
+        answer = weft_poll_until(&one, 1, weft_after(WEFT_MS(5)));
+        ck_assert(answer == -ETIMEDOUT ||
+                  (answer == 1 && one.revents == POLLWRBAND));
+        ck_assert_int_eq(
+            weft_read_until(fds[0], got, 3, weft_after(WEFT_SEC(2))), 3);
+        ck_assert_int_eq(
+            weft_write_until(fds[0], "abc", 3, weft_after(WEFT_SEC(2))), 3);
+    }
+    net_close(fds);
+}
+END_TEST
+
+/* Two wait for events of which each wants another: what wakes the first is no
+ * loss of the second. */
+WEFT_TEST(an_event_that_one_has_no_use_for_is_the_others)
+{
+    short first = _i ? POLLPRI : POLLRDHUP, second = _i ? POLLRDHUP : POLLPRI;
+    struct pollfd fds[2];
+    struct poller p[2] = { { .fds = &fds[0], .n = 1 },
+                           { .fds = &fds[1], .n = 1 } };
+    weft_fiber_t f[2];
+    int pair[2];
+
+    net_pair(NET_TCP, pair);
+    fds[0] = (struct pollfd){ .fd = pair[0], .events = first };
+    fds[1] = (struct pollfd){ .fd = pair[0], .events = second };
+    for (int k = 0; k < 2; k++) {
+        p[k].deadline = weft_after(WEFT_SEC(5));
+        f[k] = spawn(poll_main, &p[k]);
+        wait_until_parked(f[k]);
+    }
+    if (second == POLLRDHUP)
+        ck_code(weft_shutdown(pair[1], SHUT_WR), 0);
+    else
+        ck_assert_int_eq(weft_send(pair[1], "!", 1, MSG_OOB), 1);
+    join(f[1]);
+    ck_assert_int_eq(p[1].answer, 1);
+    ck_assert_int_eq(fds[1].revents, second);
+    ck_code(weft_cancel(f[0]), 0);
+    join(f[0]);
+    ck_code(p[0].answer, -ECANCELED);
+    net_close(pair);
+}
+END_TEST
+
+/* The writer goes, behind bytes that stay unread: a pipe, whose end is no more
+ * than a hang-up. */
+WEFT_TEST(a_hang_up_behind_bytes_is_told)
+{
+    struct pollfd one = { .events = _i ? POLLHUP : 0 };
+    struct poller p = { .fds = &one, .n = 1 };
+    weft_fiber_t f;
+    int pair[2];
+
+    net_pair(NET_PIPE, pair);
+    one.fd = pair[0];
+    ck_assert_int_eq(weft_write(pair[1], "abc", 3), 3);
+    p.deadline = weft_after(WEFT_SEC(5));
+    f = spawn(poll_main, &p);
+    wait_until_parked(f);
+    ck_code(weft_close(pair[1]), 0);
+    join(f);
+    ck_assert_int_eq(p.answer, 1);
+    ck_assert_int_eq(one.revents, POLLHUP);
+    ck_code(weft_close(pair[0]), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("poll_fd");
@@ -345,6 +439,11 @@ int main(void)
     tcase_add_test(tc, as_many_as_there_may_be);
     tcase_add_test(tc, blocking_descriptors_among_others);
     tcase_add_test(tc, fd_wait_on_each_kind);
+    tcase_add_loop_test(tc, a_poll_for_something_else_takes_no_readiness, 0,
+                        2);
+    tcase_add_loop_test(tc, a_hang_up_behind_bytes_is_told, 0, 2);
+    tcase_add_loop_test(tc, an_event_that_one_has_no_use_for_is_the_others, 0,
+                        2);
     tcase_add_loop_test(tc, pollers_and_readers_on_one_descriptor, 0,
                         NET_KINDS);
     tcase_add_loop_test(tc,
