@@ -270,15 +270,21 @@ static bool end_uses(struct weft__desc *d, uint64_t gen,
     return ours;
 }
 
-/* With `only`: unless the number is another's by now. */
+/* With `only`: unless the number is another's by now. Without, one whose last
+ * close is under way may be the caller's, who has it from the kernel. */
 static int retire(struct weft__desc *d, bool close, const uint64_t *only)
 {
     struct weft__fiber *self = weft__caller();
     uint64_t word = weft__load(&d->word, RELAXED); /* the swap checks it */
     uint64_t gen, freeing;
+    unsigned looks = 0;
     int status = 0;
 
     do {
+        while (!only && word & WEFT__DESC_FREEING) {
+            freeing_wait(looks++);
+            word = weft__load(&d->word, RELAXED);
+        }
         if (word & WEFT__DESC_CLOSING ||
             (only && (word & WEFT__DESC_GEN_MASK) != *only))
             return -EBADF;
@@ -456,12 +462,16 @@ uint64_t weft__desc_limit(int fd, int64_t idle, int64_t expires)
 
 int weft__desc_shut_if(int fd, uint64_t gen, int how)
 {
-    struct weft__use use;
-    int status = weft__desc_use(fd, &use);
+    struct weft__use use = { .desc = weft__desc_look(fd), .gen = gen };
+    uint64_t word = weft__load(&use.desc->word, RELAXED); /* the swap checks */
+    int status;
 
-    if (status != 0)
-        return status;
-    status = use.gen == gen ? weft__fd_shutdown(fd, how) : -EBADF;
+    /* Not weft__desc_use(): one that is closing is not waited for. */
+    do {
+        if ((word & (WEFT__DESC_GEN_MASK | WEFT__DESC_CLOSING)) != gen)
+            return -EBADF;
+    } while (!weft__cas(&use.desc->word, &word, word + 1, ACQUIRE, RELAXED));
+    status = weft__fd_shutdown(fd, how);
     weft__desc_done(&use);
     return status;
 }

@@ -260,16 +260,19 @@ static void watch_here(void *arg)
 int weft__wait_switch(struct weft__use *use)
 {
     struct weft__desc *d = use->desc;
-    struct weft__poller *home;
 
     /* seq_cst: the flag, then the look for a loop. Of us and of one that takes
-     * the descriptor into a loop, one sees the other. */
+     * the descriptor into a loop, one sees the other; and of a thread that is
+     * no worker and the poller's end. */
     if (!(weft__fetch_or(&d->flags, WEFT__FD_SWITCHED, SEQ_CST) &
           WEFT__FD_SWITCHED)) {
-        home = weft__load(&d->home, SEQ_CST);
+        bool visit = weft__visit_begin();
+        struct weft__poller *home = weft__load(&d->home, SEQ_CST);
+
         /* Under way, it may put the old mode back: only before we go on. */
         if (home)
             weft__poller_settle(home);
+        weft__visit_end(visit);
     }
     return weft__fd_nonblocking(d->fd, true);
 }

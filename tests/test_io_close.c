@@ -191,6 +191,39 @@ WEFT_TEST(a_close_that_lingers_costs_others_nothing)
 }
 END_TEST
 
+/* A number whose close lingers has been freed by the kernel before: it may be
+ * another file's, whose owner closes it. */
+WEFT_TEST(a_close_waits_for_the_one_before)
+{
+    struct linger second = { 1, 1 };
+    struct caller closer;
+    struct foreign t;
+    uint64_t gen;
+    int fds[2];
+    int again;
+
+    net_pair(NET_TCP, fds);
+    net_fill(fds[1]);
+    ck_assert_int_eq(setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &second,
+                                sizeof(second)), 0);
+    gen = weft__desc_gen(fds[1]);
+    closer = (struct caller){ .fd = fds[1] };
+    foreign_start(&t, close_call, &closer);
+    while ((again = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, fds[1])) != fds[1])
+        ck_assert_int_eq(close(again), 0);
+    ck_code(weft__desc_shut_if(again, gen, SHUT_RD), -EBADF);
+    ck_assert(weft__load(&weft__desc_look(again)->word, RELAXED) &
+              WEFT__DESC_FREEING);
+    if (_i == 0)
+        ck_code(weft_fd_forget(again), 0);
+    ck_code(weft_close(again), 0);
+    ck_assert_int_eq(fcntl(again, F_GETFD), -1);
+    foreign_join(&t);
+    ck_code(closer.answer, 0);
+    ck_code(weft_close(fds[0]), 0);
+}
+END_TEST
+
 /* --- Duplicates --------------------------------------------------------------------- */
 
 /* Two numbers of one file: closing one ends its own waiter's wait, and the
@@ -476,6 +509,7 @@ int main(void)
     tcase_add_test(tc, close_tells_all_who_wait);
     tcase_add_loop_test(tc, close_from_elsewhere_tells_those_who_wait, 0, 2);
     tcase_add_loop_test(tc, a_close_that_lingers_costs_others_nothing, 0, 2);
+    tcase_add_loop_test(tc, a_close_waits_for_the_one_before, 0, 2);
     tcase_add_loop_test(tc, closing_one_number_leaves_its_duplicate, 0,
                         NET_KINDS);
     tcase_add_loop_test(tc, readers_on_duplicates_share_the_bytes, 0,
