@@ -18,7 +18,10 @@
  * there is one, wakers wake nobody: the spinner counts itself out before it
  * sets its bit and looks at all queues once more after, so what came in
  * between is seen. A spinner that found something and was the last one wakes
- * the next, which looks for the surplus.
+ * the next, which looks for the surplus. A waker counts as a spinner, too, from
+ * before it takes a sleeper: one that finds none looks at the injection queue
+ * once it is counted out, for who pushed there meanwhile woke nobody. (A worker
+ * that pushes to its own ring is awake.)
  *
  * A woken worker is counted as a spinner by its waker, so that a burst of
  * pushes does not wake everyone.
@@ -33,6 +36,7 @@
 
 #include "sched/deadlock.h"
 #include "sched/fatal.h"
+#include "sched/inject.h"
 #include "sched/sched.h"
 #include "sched/worker.h"
 
@@ -90,20 +94,33 @@ static void wake(struct weft__worker *sleeper)
     weft__sched.config.poll.wake(sleeper->poller);
 }
 
+static bool anyone_sleeps(void)
+{
+    for (unsigned i = 0; i * 64 < weft__sched.count; i++)
+        if (weft__load(&weft__sched.idle_mask[i], RELAXED) != 0)
+            return true;
+    return false;
+}
+
 static void wake_one(void)
 {
-    struct weft__worker *sleeper;
-    uint32_t none = 0;
+    do {
+        struct weft__worker *sleeper;
+        uint32_t none = 0;
 
-    /* The woken one is a spinner from now on. seq_cst: see above. */
-    if (!weft__cas(&weft__sched.spinners, &none, 1, SEQ_CST, SEQ_CST))
-        return;
-    sleeper = idle_take_any();
-    if (!sleeper) {
+        /* The woken one is a spinner from now on. seq_cst: see above. */
+        if (!weft__cas(&weft__sched.spinners, &none, 1, SEQ_CST, SEQ_CST))
+            return;
+        sleeper = idle_take_any();
+        if (sleeper) {
+            wake(sleeper);
+            return;
+        }
         weft__fetch_sub(&weft__sched.spinners, 1, SEQ_CST);
-        return;
-    }
-    wake(sleeper);
+        /* Nobody was there, and meanwhile someone may have lain down, and
+         * another come with work who relied on a spinner. */
+        weft__fence(SEQ_CST);
+    } while (weft__inject_len() > 0 && anyone_sleeps());
 }
 
 void weft__idle_wake_one(void)

@@ -10,6 +10,7 @@
 #include "sched/os.h"
 #include "sched/park.h"
 #include "sched/sched.h"
+#include "sched/worker.h"
 
 enum { RUNS = 1000, PLANTED_RUNS = 10000, RING = 4, ROUNDS = 4 };
 
@@ -99,6 +100,98 @@ START_TEST(without_fences_it_is_slept_over)
                         woken_from_outside, NULL));
     ck_assert(sim_finds(SIM_LOST_WAKES, 1, RING, PLANTED_RUNS,
                         woken_from_outside, NULL));
+}
+END_TEST
+
+/* --- From outside, by two ---------------------------------------------------- */
+
+enum { TIMES = 2 * ROUNDS };
+
+static weft__au64 due_at;
+
+static bool all_sleep(void)
+{
+    return weft__load(&weft__sched.idle, SEQ_CST) == weft__sched.count;
+}
+
+/* Comes to wake when a timer is due, and may find that the sleeper has just got
+ * up. */
+static void *outsider_in_vain(void *arg)
+{
+    uint64_t due, last = 0;
+
+    while ((due = weft__load(&due_at, ACQUIRE)) != UINT64_MAX) {
+        if (due == last) {
+            weft__os_pause();
+            continue;
+        }
+        last = due;
+        weft__os_sleep_until((int64_t)due);
+        weft__idle_wake_one();
+    }
+    weft__pending_done();
+    return arg;
+}
+
+/* Brings work when all sleep. */
+static void *outsider_at_rest(void *arg)
+{
+    uint64_t last = 0;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t gen;
+
+        while ((gen = weft__load(&s.gen, ACQUIRE)) == last || !all_sleep())
+            weft__os_pause();
+        last = gen;
+        sim_expect(weft__wake(weft__load(&s.sleeper, RELAXED), gen,
+                              WEFT__CAUSE_OK));
+    }
+    weft__pending_done();
+    return arg;
+}
+
+static void *be_woken(void *arg)
+{
+    for (int i = 0; i < ROUNDS; i++)
+        sim_expect(weft__park(self_opens()) == WEFT__CAUSE_OK);
+    return arg;
+}
+
+/* Timers get the workers up by themselves: who came to wake then and found
+ * nobody is no one on whom another may rely who brings work. */
+static int woken_by_two(void *arg)
+{
+    weft__os_thread thread[2];
+    weft_fiber_t f;
+
+    (void)arg;
+    weft__store(&due_at, 0, RELAXED);
+    weft__pending_add();
+    weft__pending_add();
+    sim_expect(weft_spawn(&f, be_woken, NULL) == 0);
+    sim_expect(weft__os_thread_create(&thread[0], "o", outsider_in_vain,
+                                      NULL) == 0);
+    sim_expect(weft__os_thread_create(&thread[1], "o", outsider_at_rest,
+                                      NULL) == 0);
+    for (int i = 0; i < TIMES; i++) {
+        weft_time_t due = weft_after(WEFT_NS(400));
+
+        weft__store(&due_at, (uint64_t)due, RELEASE);
+        sim_expect(weft_sleep_until(due) == 0);
+    }
+    weft__store(&due_at, UINT64_MAX, RELEASE);
+    sim_expect(weft_join(f, NULL) == 0);
+    for (int i = 0; i < 2; i++)
+        weft__os_thread_join(thread[i]);
+    return sim_did();
+}
+
+START_TEST(who_woke_nobody_keeps_no_other_from_waking)
+{
+    for (unsigned workers = 1; workers <= 2; workers++)
+        ck_assert_int_eq(sim_runs("idle/two outside", workers, RING, 2 * RUNS,
+                                  woken_by_two, NULL, NULL), 2 * RUNS);
 }
 END_TEST
 
@@ -310,6 +403,7 @@ int main(void)
 
     tcase_set_timeout(tc, SIM_SECONDS);
     tcase_add_test(tc, work_from_outside_is_not_slept_over);
+    tcase_add_test(tc, who_woke_nobody_keeps_no_other_from_waking);
     tcase_add_test(tc, without_fences_it_is_slept_over);
     tcase_add_test(tc, bursts_are_shared);
     tcase_add_test(tc, nobody_is_counted_asleep_twice);
