@@ -126,12 +126,14 @@ static void check_timers(struct audit *audit)
 int weft_audit(FILE *out)
 {
     struct audit audit = { .out = out };
+    bool visit;
 
-    if (!weft__load(&weft__sched.running, ACQUIRE))
+    if (!weft__visit_run(&visit))
         return -EPERM;
     check_live(&audit);
     check_idle(&audit);
     check_queues(&audit);
     check_timers(&audit);
+    weft__visit_end(visit);
     return audit.faults;
 }

@@ -29,7 +29,7 @@
 enum { STOPPED, RUNNING, LEFT, FORKED };
 
 static weft__au32 state;
-static unsigned worker_count;
+static weft__au32 worker_count;
 
 /* --- The poller, as the scheduler sees it --------------------------------- */
 
@@ -148,12 +148,12 @@ static int run(const weft_config_t *config, int (*entry)(void *), void *arg,
     int status;
 
     lanes_open(config);
-    worker_count = config->workers;
+    weft__store(&worker_count, config->workers, RELAXED);
     status = weft__sched_run(&sched, entry, arg, result);
     if (status == -EBUSY)
         return status;
     lanes_close();
-    worker_count = 0;
+    weft__store(&worker_count, 0, RELAXED);
     return status;
 }
 
@@ -197,8 +197,10 @@ int weft_run(const weft_config_t *config, int (*entry)(void *), void *arg,
 
 unsigned weft_workers(void)
 {
-    /* acquire: the count of this run. */
-    return weft__load(&state, ACQUIRE) == RUNNING ? worker_count : 0;
+    /* acquire: the count of this run. relaxed: 0 while it starts. */
+    return weft__load(&state, ACQUIRE) == RUNNING
+               ? weft__load(&worker_count, RELAXED)
+               : 0;
 }
 
 /* --- Looking in -------------------------------------------------------------- */
@@ -214,12 +216,13 @@ int weft_stats(weft_stats_t *out)
 {
     struct weft__stack_stats stacks;
     weft_lane_stats_t lane;
+    bool visit;
 
     if (!out || out->size != sizeof(*out))
         return -EINVAL;
     memset(out, 0, sizeof(*out));
     out->size = sizeof(*out);
-    if (!running())
+    if (!weft__visit_run(&visit))
         return 0;
     out->workers = weft_workers();
     out->live = weft__sched_live();
@@ -240,15 +243,21 @@ int weft_stats(weft_stats_t *out)
     weft__sched_timers(&out->timers, &out->timers_armed,
                        &out->timers_expired);
     out->descriptors = weft__desc_watched();
+    weft__visit_end(visit);
     return 0;
 }
 
 int weft_stats_worker(unsigned index, weft_worker_stats_t *out)
 {
+    bool visit;
+    int status;
+
     /* UINT_MAX would mean all of them. */
-    if (!out || !running() || index == UINT_MAX)
+    if (!out || index == UINT_MAX || !weft__visit_run(&visit))
         return -EINVAL;
-    return weft__sched_counters(index, out);
+    status = weft__sched_counters(index, out);
+    weft__visit_end(visit);
+    return status;
 }
 
 static int dump_line(const char *line, void *arg)

@@ -23,6 +23,8 @@ const char *weft__fiber_state(const struct weft__fiber *f)
         return "parking";
     case WEFT__WAKE_PARKED:
         return "parked";
+    case WEFT__WAKE_CLAIMED:
+    case WEFT__WAKE_CLAIMED_PARKED:
     case WEFT__WAKE_DONE:
         return "woken";
     default:

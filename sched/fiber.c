@@ -59,29 +59,36 @@ static int pool_map(void)
     return -ENOMEM;
 }
 
-int weft__fiber_setup(unsigned stack_class)
+int weft__fiber_map(void)
 {
-    uint32_t made = weft__fiber_made();
     int status;
 
-    if (!weft__fiber_lines && (status = pool_map()) != 0)
-        return status;
-    if (made == 0 || pool.stack_class == stack_class) {
-        pool.stack_class = stack_class;
-        return 0;
-    }
-
-    /* Records of an earlier start, whose default was another one. */
-    if ((status = weft__stack_reserve(stack_class, made)) != 0)
-        return status;
-    weft__stack_unreserve(pool.stack_class, made);
-    pool.stack_class = stack_class;
-    return 0;
+    weft__lock_acquire(&pool.lock);
+    status = weft__fiber_lines ? 0 : pool_map();
+    weft__lock_release(&pool.lock);
+    return status;
 }
 
-unsigned weft__fiber_stack_class(void)
+int weft__fiber_setup(unsigned stack_class)
 {
-    return pool.stack_class;
+    uint32_t made;
+    int status = weft__fiber_map();
+
+    if (status != 0)
+        return status;
+    /* Threads that are not weft's may take records meanwhile, and make some. */
+    weft__lock_acquire(&pool.lock);
+    made = weft__fiber_made();
+    /* Those made earlier, whose default may have been another one. */
+    if (made > 0 && pool.stack_class != stack_class) {
+        status = weft__stack_reserve(stack_class, made);
+        if (status == 0)
+            weft__stack_unreserve(pool.stack_class, made);
+    }
+    if (status == 0)
+        pool.stack_class = stack_class;
+    weft__lock_release(&pool.lock);
+    return status;
 }
 
 uint32_t weft__fiber_made(void)

@@ -102,10 +102,11 @@ extern struct weft__fiber_cold *weft__fiber_colds;
 /* Of each record the place of its entry in a heap: see timer.c. */
 extern uint32_t *weft__fiber_timer_places;
 
-/* Map the pool, once a process; and tell which class of stacks records bring
- * with them from now on. -ENOMEM. */
+/* Map the pool, once a process; from any thread. -ENOMEM. */
+int weft__fiber_map(void);
+/* The same, and tell which class of stacks records bring with them from now
+ * on. */
 int weft__fiber_setup(unsigned stack_class);
-unsigned weft__fiber_stack_class(void);
 /* Records made so far: their indices are 1 to this number. */
 uint32_t weft__fiber_made(void);
 

@@ -2,8 +2,8 @@
  * What runs next
  *
  * In the short way, taken at each switch: the next slot, for at most 61 turns
- * in a row while the ring holds anything (or a pair that readies each other
- * would starve it), then the ring. Every 61st turn takes the long way, in the
+ * or about a millisecond in a row while the ring holds anything (or a pair that
+ * readies each other would starve it), then the ring. Every 61st turn takes the long way, in the
  * base context: timers that are due, the injection queue, so that a busy
  * worker does not starve it, and the poller.
  *
@@ -73,7 +73,7 @@ static inline struct weft__fiber *take_local(struct weft__worker *w)
 {
     struct weft__fiber *f = NULL;
 
-    if (w->straight < WEFT__TURNS)
+    if (w->straight < w->budget)
         f = take_next(w);
     if (!f)
         f = take_ring(w);

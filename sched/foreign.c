@@ -24,6 +24,8 @@ static void record_end(void *record)
     uint64_t next = (weft__life_version(weft__load(&f->life, RELAXED)) + 1)
                     << WEFT__LIFE_VERSION_SHIFT;
 
+    /* Other destructors of the thread may still call us. */
+    weft__set_self(NULL);
     weft__store(&f->stack, 0, RELAXED);
     /* release: as the end of a life. */
     weft__store(&f->life, next, RELEASE);
@@ -36,7 +38,7 @@ struct weft__fiber *weft__owner_self(void)
 
     if (self)
         return self;
-    if (weft__fiber_setup(weft__fiber_stack_class()) != 0)
+    if (weft__fiber_map() != 0)
         return NULL;
     self = weft__record_take(NULL);
     if (!self)
@@ -87,6 +89,16 @@ void weft__visit_end(bool visit)
     /* release: what the visitor touched comes before its end. */
     if (visit)
         weft__fetch_sub(&visits, 1, RELEASE);
+}
+
+bool weft__visit_run(bool *visit)
+{
+    *visit = weft__visit_begin();
+    /* seq_cst: as in weft__visit_begin(). acquire: what the start made. */
+    if (weft__load(&weft__sched.running, SEQ_CST))
+        return true;
+    weft__visit_end(*visit);
+    return false;
 }
 
 void weft__visits_wait(void)

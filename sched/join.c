@@ -19,11 +19,12 @@ static struct weft__record_cache *records_here(void)
 /* --- The ender ------------------------------------------------------------- */
 
 /* The joiner has been claimed. If it is parked go straight to it, unless those
- * in the queue have waited for long enough. */
+ * in the queue have waited for long enough, or a long look is due. */
 static struct weft__fiber *joiner_next(struct weft__worker *w,
                                        struct weft__fiber *joiner)
 {
-    if (w->straight >= WEFT__TURNS) {
+    /* relaxed: the monitor's wish, for once. */
+    if (w->straight >= w->budget || weft__load(&w->turns, RELAXED) == 0) {
         weft__ready(joiner);
         return NULL;
     }

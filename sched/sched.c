@@ -49,6 +49,8 @@ static void workers_join(void)
     weft__idle_wake_all();
     for (unsigned i = 0; i < weft__sched.started; i++)
         weft__os_thread_join(weft__sched.workers[i]->thread);
+    /* For those who come to look. seq_cst: pairs with weft__visit_run(). */
+    weft__store(&weft__sched.running, 0, SEQ_CST);
     /* Nobody sleeps any more: who took a sleeper's mark is still to ring. */
     weft__visits_wait();
     for (unsigned i = 0; i < weft__sched.count; i++)
@@ -58,7 +60,6 @@ static void workers_join(void)
                           (size_t)weft__sched.count * WEFT__STACK_SPARE);
     weft__overflow_end();
     weft__stack_trim_all();
-    weft__store(&weft__sched.running, 0, RELEASE);
     weft__sched.count = 0;
 }
 

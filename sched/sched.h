@@ -87,6 +87,9 @@ static inline struct weft__fiber *weft__caller(void)
  * Short, and without waiting. On a worker nothing. */
 bool weft__visit_begin(void);
 void weft__visit_end(bool visit);
+/* The same to look at the workers of a run. false: there are none now, and no
+ * visit has begun. */
+bool weft__visit_run(bool *visit);
 /* Of the run's end: until no visit is under way that has seen what is gone. */
 void weft__visits_wait(void);
 

@@ -491,6 +491,50 @@ START_TEST(there_are_no_workers_while_nothing_runs)
 }
 END_TEST
 
+/* --- Beside joins ---------------------------------------------------------------- */
+
+static weft__au32 awake;
+
+static void *sleep_shortly(void *arg)
+{
+    weft_sleep(WEFT_MS(1));
+    weft__store(&awake, 1, RELEASE);
+    return arg;
+}
+
+static void *compute_for_long(void *arg)
+{
+    weft_time_t end = weft_after(WEFT_MS(2));
+
+    while (weft_now() < end)
+        ;
+    return arg;
+}
+
+/* A child that has not started is run by who joins it, and who joins goes on
+ * right behind its end: no one else comes in between. On one worker. */
+static void join_one_after_the_other(int i)
+{
+    weft_fiber_t sleeper = spawn(sleep_shortly, NULL);
+
+    (void)i;
+    weft_yield();
+    for (int k = 0; k < 50; k++)
+        join(spawn(compute_for_long, NULL));
+    ck_assert_uint_eq(weft__load(&awake, ACQUIRE), 1);
+    join(sleeper);
+}
+
+START_TEST(timers_are_looked_at_beside_joins)
+{
+    weft_config_t config = WEFT_CONFIG_INIT;
+
+    unsetenv("WEFT_WORKERS");
+    config.workers = 1;
+    ck_assert_int_eq(run_with(&config, join_one_after_the_other, 0), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("sched");
@@ -511,6 +555,7 @@ int main(void)
     tcase_add_test(starve, spawning_and_joining_does_not_starve_the_ring);
     tcase_add_test(starve, a_chain_of_spawns_does_not_starve_the_ring);
     tcase_add_test(starve, the_next_slot_is_not_starved_by_the_ring);
+    tcase_add_test(starve, timers_are_looked_at_beside_joins);
     suite_add_tcase(suite, starve);
 
     tcase_add_test(steal, the_next_slot_of_one_that_computes_is_stolen);
