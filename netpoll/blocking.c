@@ -230,6 +230,9 @@ static void wait_run(struct wait *w)
             break;
         }
         w->over = wait_turn(w, revents);
+        /* One that goes on being ready and takes nothing. */
+        if (!w->over && w->refused && wait_late(w))
+            break;
     }
     if (w->again >= 0)
         weft__fd_close(w->again);

@@ -77,6 +77,20 @@ static void child_call(int sig, siginfo_t *info, void *context)
 
 /* --- The handler ---------------------------------------------------------------------- */
 
+/* Into the channel. When it is full the number is kept aside, and an empty line
+ * sent after it: should the reader have emptied the channel in between, and found
+ * nothing aside, that one wakes it; if not it looks aside anyhow, afterwards. */
+static void tell(int fd, int sig, const siginfo_t *info)
+{
+    static const siginfo_t empty;
+
+    if (write(fd, info, sizeof(*info)) == (ssize_t)sizeof(*info) || sig >= 32)
+        return;
+    weft__fetch_or(&missed, (uint64_t)1 << sig, SEQ_CST); /* then the write */
+    if (write(fd, &empty, sizeof(empty)) < 0)
+        return; /* still full */
+}
+
 /* Takes no lock and allocates nothing. A child that shares our memory (vfork)
  * must not speak for us. */
 static void handler(int sig, siginfo_t *info, void *context)
@@ -89,10 +103,8 @@ static void handler(int sig, siginfo_t *info, void *context)
     weft__fetch_add(&inside, 1, SEQ_CST);
     to = weft__load(&channel, SEQ_CST);
     /* relaxed: written before the channel was. */
-    if (to != 0 && (uint32_t)getpid() == weft__load(&owner, RELAXED) &&
-        write((int)to - 1, info, sizeof(*info)) != (ssize_t)sizeof(*info) &&
-        sig < 32)
-        weft__fetch_or(&missed, (uint64_t)1 << sig, RELAXED); /* read later */
+    if (to != 0 && (uint32_t)getpid() == weft__load(&owner, RELAXED))
+        tell((int)to - 1, sig, info);
     weft__fetch_sub(&inside, 1, RELEASE);
     if (sig == SIGCHLD)
         child_call(sig, info, context);
@@ -119,7 +131,10 @@ void weft__sig_stand(int sig)
         /* release: pairs with child_call(). */
         weft__store(&child_handler, child_pack(&host[sig]), RELEASE);
     }
-    standing[sig] = sigaction(sig, &ours, NULL) == 0;
+    /* Before it does: a child that is forked in between puts the host's back. */
+    standing[sig] = true;
+    if (sigaction(sig, &ours, NULL) != 0)
+        standing[sig] = false;
     errno = saved;
 }
 
@@ -214,7 +229,7 @@ bool weft__sig_read(const int fds[2], siginfo_t *info)
 
 uint64_t weft__sig_missed(void)
 {
-    return weft__exchange(&missed, 0, RELAXED); /* nothing comes with it */
+    return weft__exchange(&missed, 0, SEQ_CST); /* what was read before */
 }
 
 int weft__sig_take(const sigset_t *set, siginfo_t *info)

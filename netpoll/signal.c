@@ -267,8 +267,11 @@ void weft__signal_close(void)
         return;
     weft__sig_channel_drop();
     dispatcher_end(d);
+    /* A thread that is not weft's may be looking. */
+    weft__lock_acquire(&lock);
     kept_count = 0;
     sigemptyset(&let_in);
+    weft__lock_release(&lock);
 }
 
 void weft__signal_forked(void)
