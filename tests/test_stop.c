@@ -35,7 +35,10 @@ static weft_mutex_t mutex = WEFT_MUTEX_INIT;
 static weft_waitgroup_t group = WEFT_WAITGROUP_INIT;
 static weft_queue_t *empty_queue;
 static weft_queue_t *full_queue;
-static weft_fiber_t joined;
+static weft_fiber_t joined, joined_by_select;
+static weft_sem_t no_permits;
+static weft_cond_t never_signalled = WEFT_COND_INIT;
+static weft_mutex_t of_never = WEFT_MUTEX_INIT;
 static weft__au32 joiner_left;
 static weft__au32 queued_left; /* the one with a job in the queue */
 static weft__au32 job_runs;
@@ -136,6 +139,30 @@ static int in_queued_job(void)
     return status;
 }
 
+static int in_semaphore(void)
+{
+    return TOLD(weft_sem_acquire(&no_permits, 1));
+}
+
+/* The mutex is the caller's again. */
+static int in_condition(void)
+{
+    int status;
+
+    ck_assert_int_eq(weft_mutex_lock(&of_never), 0);
+    status = TOLD(weft_cond_wait(&never_signalled, &of_never));
+    ck_assert_int_eq(weft_mutex_unlock(&of_never), 0);
+    return status;
+}
+
+static int in_select(void)
+{
+    weft_case_t cases[] = { WEFT_RECV(never, NULL), WEFT_SEND(full, NULL),
+                            WEFT_JOIN(joined_by_select, NULL) };
+
+    return TOLD(weft_select(cases, 3));
+}
+
 static struct {
     int (*wait)(void);
     int expected;
@@ -151,6 +178,9 @@ static struct {
     { in_get, -ECANCELED, NOT_YET, 0 },
     { in_put, -ECANCELED, NOT_YET, 0 },
     { in_queue_join, -ECANCELED, NOT_YET, 0 },
+    { in_semaphore, -ECANCELED, NOT_YET, 0 },
+    { in_condition, -ECANCELED, NOT_YET, 0 },
+    { in_select, -ECANCELED, NOT_YET, 0 },
     { in_running_job, 0, NOT_YET, 0 },
     { in_queued_job, -ECANCELED, NOT_YET, 0 },
 };
@@ -180,6 +210,7 @@ static int leave_them_parked(void *arg)
         weft_queue_create(&full_queue, WEFT_FIFO, sizeof(int), 1, NULL), 0);
     ck_assert_int_eq(weft_queue_put(full_queue, &value), 0);
     joined = spawn(stay, NULL);
+    joined_by_select = spawn(stay, NULL);
     for (uintptr_t i = 0; i < PARKED; i++) {
         parked[i].fiber = spawn(wait_here, (void *)i);
         wait_until_parked(parked[i].fiber);
