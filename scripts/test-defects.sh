@@ -40,6 +40,30 @@ tests_of() {
         sed -nE 's/^ *Test +#[0-9]+: ([^ ]+).*/\1/p'
 }
 
+# listed <patch>: a row of docs/testing.md has it beside the test it turns red
+listed() {
+    awk -v name="$(basename "$1" .patch)" -v regex="$(header "$1" Test)" '
+        BEGIN {
+            sub(/^[\^(]*/, "", regex)
+            match(regex, /^[a-z0-9_]+/)
+            test = substr(regex, 1, RLENGTH)
+            sub(/_$/, "", test)
+        }
+        /^\|/ {
+            n = split($0, part, "`")
+            here = beside = 0
+            for (i = 2; i <= n; i += 2) {
+                glob = part[i]
+                gsub(/\*/, ".*", glob)
+                here = here || name ~ "^" glob "$"
+                sub(/\.sh$/, "", part[i])
+                beside = beside || index(part[i], test) == 1
+            }
+            found = found || (here && beside)
+        }
+        END { exit !found }' docs/testing.md
+}
+
 # problem <patch> <dir it applies to> [<build dir>]: why it is no good, or ""
 problem() {
     local patch=$1 tree=$2 dir=${3:-} field
@@ -56,6 +80,8 @@ problem() {
     elif [ -n "$dir" ] &&
         [ -z "$(tests_of "$dir" "$(header "$patch" Test)")" ]; then
         echo "names no test: $(header "$patch" Test)"
+    elif [ -n "$dir" ] && ! listed "$patch"; then
+        echo "is in no row of docs/testing.md with its test"
     fi
 }
 
