@@ -14,6 +14,7 @@
  *     -EPERM       wrong owner or wrong context
  *     -EPIPE       no one is left at the other end
  *     -ESRCH       a stale fiber id
+ *     -EBADF       no open descriptor, or one that was closed meanwhile
  *     -EBUSY       someone else is already at it
  *     -EINVAL, -ENOMEM, -EMFILE, -ENOSYS   as in POSIX
  */

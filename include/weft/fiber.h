@@ -201,7 +201,8 @@ WEFT_API int weft_sleep(weft_time_t duration);
 
 /*
  * Sleep until `when`, a point in time as weft_now() gives it. One that has
- * passed only lets others run; WEFT_FOREVER sleeps until cancelled.
+ * passed only lets others run; WEFT_FOREVER sleeps until cancelled. Its answer
+ * may be ignored, as that of weft_sleep(): there is nothing it could have done.
  *
  * Blocks:   as weft_sleep().
  * Returns:  as weft_sleep().
