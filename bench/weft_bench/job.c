@@ -175,7 +175,8 @@ const struct job jobs[] = {
       .quick_ops = MILLION,
       .most_pairs = 1,
       .rows = { { FIGURE_BYTES, RUN_TOKIO, 0, 0 },
-                { FIGURE_BYTES, RUN_GO, 0, 5 * KIB } } },
+                { FIGURE_BYTES, RUN_GO, 0, 5 * KIB },
+                { FIGURE_BYTES, RUN_PTHREAD, 0, 0 } } },
 
     /* Its operations are milliseconds; the bound is for ten seconds. */
     { .label = "idle, 10,000 parked",

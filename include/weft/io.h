@@ -460,7 +460,9 @@ WEFT_API int weft_shutdown(int fd, int how);
  *
  * The kernel's close(2) is made on the spot. Where that takes long (a socket
  * with SO_LINGER and bytes that its peer does not take, a network file system)
- * the worker is held up in it: hand such a close to weft_blocking().
+ * the worker is held up in it: hand such a close to weft_blocking(). The kernel
+ * may give the number out again before that close is over; every call of weft's
+ * on it, this one too, waits for that first, whatever its deadline.
  *
  * Blocks:   the calling fiber or thread, until calls under way on the
  *           descriptor have ended. No cancellation point.
