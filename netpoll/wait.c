@@ -101,20 +101,23 @@ static inline int event_in(struct weft__desc *d, enum weft__dir dir,
  * down. So the kernel is asked; a hang-up that it forgets again does no harm. A
  * socket of weft's that is only read and written is connected, and its hang-up
  * comes with an end to read: no look each time there is room. Beside bytes it
- * keeps one to itself, too, of a pipe whose writer went: readers find the end
- * behind the bytes, and only who waits for no bytes has to be told. */
+ * keeps one to itself, too, of a pipe whose writer went (a socket's comes with
+ * an end, which it tells): readers find the end behind the bytes, and only who
+ * waits for no bytes has to be told. */
 static bool hung_up(struct weft__desc *d, unsigned events)
 {
     /* relaxed: who accepts or polls asks the kernel after it has set its flag. */
     uint32_t flags = weft__load(&d->flags, RELAXED);
     enum weft__kind kind = weft__load(&d->kind, RELAXED);
+    bool socket = kind == WEFT__KIND_STREAM || kind == WEFT__KIND_SOCKET;
 
-    if (events & ~WEFT__EVENT_OUT && !(flags & WEFT__FD_ODD))
+    if (events & ~WEFT__EVENT_OUT) {
+        if (socket || !(flags & WEFT__FD_ODD))
+            return false;
+    } else if (socket && flags & WEFT__FD_MADE &&
+               !(flags & (WEFT__FD_LISTENER | WEFT__FD_POLLED))) {
         return false;
-    if (flags & WEFT__FD_MADE &&
-        !(flags & (WEFT__FD_LISTENER | WEFT__FD_POLLED)) &&
-        (kind == WEFT__KIND_STREAM || kind == WEFT__KIND_SOCKET))
-        return false;
+    }
     return weft__fd_ask(d->fd, 0) & POLLHUP;
 }
 
