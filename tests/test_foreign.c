@@ -22,13 +22,15 @@ static void *look_in(void *arg)
     while (!weft__load(&enough, ACQUIRE)) {
         weft_stats_t stats = { .size = sizeof(stats) };
         weft_worker_stats_t worker;
+        unsigned workers;
         int status;
 
         must(weft_stats(&stats) == 0);
         must(stats.workers == 0 || stats.workers == 4);
         status = weft_stats_worker(3, &worker);
         must(status == 0 || status == -EINVAL);
-        must(weft_workers() == 0 || weft_workers() == 4);
+        workers = weft_workers();
+        must(workers == 0 || workers == 4);
         status = weft_audit(NULL);
         must(status >= 0 || status == -EPERM);
         (void)weft__fetch_add(&looks, 1, RELAXED);
