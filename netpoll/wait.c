@@ -438,6 +438,8 @@ int weft__wait(struct weft__use *use, enum weft__dir dir,
 /* What comes with room to write: its band, too, on sockets that have one. */
 static short wants_out(const struct weft__fd_wait *w)
 {
+    /* relaxed: found out when the wait began; one that changes is a number that
+     * is another's, which is looked at elsewhere. */
     bool band = weft__load(&w->use.desc->kind, RELAXED) == WEFT__KIND_SOCKET;
 
     return POLLOUT | POLLWRNORM | (band ? POLLWRBAND : 0);

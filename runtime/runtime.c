@@ -148,6 +148,7 @@ static int run(const weft_config_t *config, int (*entry)(void *), void *arg,
     int status;
 
     lanes_open(config);
+    /* relaxed: as in weft_workers(). */
     weft__store(&worker_count, config->workers, RELAXED);
     status = weft__sched_run(&sched, entry, arg, result);
     if (status == -EBUSY)

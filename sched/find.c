@@ -3,9 +3,9 @@
  *
  * In the short way, taken at each switch: the next slot, for at most 61 turns
  * or about a millisecond in a row while the ring holds anything (or a pair that
- * readies each other would starve it), then the ring. Every 61st turn takes the long way, in the
- * base context: timers that are due, the injection queue, so that a busy
- * worker does not starve it, and the poller.
+ * readies each other would starve it), then the ring. Every 61st turn takes the
+ * long way, in the base context: timers that are due, the injection queue, so
+ * that a busy worker does not starve it, and the poller.
  *
  * Where these turns took longer than a millisecond there are fewer until the
  * next long look, so that it comes about that often; and the monitor ends them

@@ -96,6 +96,7 @@ static void wake(struct weft__worker *sleeper)
 
 static bool anyone_sleeps(void)
 {
+    /* relaxed: ordered by the caller's fence. */
     for (unsigned i = 0; i * 64 < weft__sched.count; i++)
         if (weft__load(&weft__sched.idle_mask[i], RELAXED) != 0)
             return true;

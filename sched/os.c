@@ -39,8 +39,8 @@
 #define MADV_DONTNEED_LOCKED 24
 #endif
 
-/* The caller's own process, in place of a descriptor: newer than MADV_GUARD_INSTALL;
- * older kernels answer EBADF. */
+/* The caller's own process, in place of a descriptor: newer than
+ * MADV_GUARD_INSTALL; older kernels answer EBADF. */
 #ifndef PIDFD_SELF
 #define PIDFD_SELF (-10000)
 #endif
