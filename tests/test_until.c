@@ -281,6 +281,9 @@ static void call_outside(void *arg)
 EACH_WAIT(a_thread_that_runs_no_fiber_cannot_wait)
 {
     kind->make(&spot);
+    /* The other one has let go of the mutex, which a thread cannot wait for. */
+    if (kind->make == make_cond_crowd)
+        wait_until_parked(spot.other[0]);
     on_thread(call_outside, NULL);
     /* The lane's threads are busy, when it is the lane. */
     if (kind->call != call_blocking)
