@@ -7,6 +7,7 @@
 #   scripts/test.sh --all       compilers x contexts x sanitizers x workers
 #   scripts/test.sh --defects [NAME]...   each planted defect turns its test red
 #   scripts/test.sh --fresh     run.sh and test.sh on an empty Debian 12
+#   scripts/test.sh instants    10^6 rounds at the instant of success, by name
 #
 # Names of stages instead of an option run those. The last line is
 # "N passed, N failed, N skipped"; a test is a case of Check, or a script.
@@ -30,6 +31,7 @@ declare -A least=(
     [prove]=1
     [defects]=290
     [matrix]=10000
+    [instants]=150
 )
 least_schedules=50000
 default_stages=(
@@ -205,6 +207,17 @@ some_tests() {
     run_tests "build/test/$1" -L 'unit|stress' -R "$2"
 }
 
+# What ends a call at the instant of its success, as often as it takes to meet
+# each gap: some hours.
+stage_instants() {
+    flavour instants -DCMAKE_C_COMPILER=gcc -DWEFT_TEST_WORKERS=2 \
+        -DWEFT_TEST_SECONDS=30000 "${libraries_only[@]}" || return 1
+    made instants || return 1
+    local others='io_instant|connect_instant|resolve_late|signal_kept'
+    others+='|blocking_fd_end'
+    WEFT_TEST_ROUNDS=1000000 run_tests build/test/instants \
+        -R "^(stress_cancel|test_($others)[.]w2)\$"
+}
 stage_ucontext() {
     flavour ucontext -DCMAKE_C_COMPILER=gcc -DWEFT_CONTEXT=ucontext \
         "${libraries_only[@]}" || return 1

@@ -5,7 +5,7 @@
  * in waits.h; and the cancel is there after each round, whoever won.
  *
  * 10,000 rounds a call, or as many as there is time for where many share the
- * machine. STRESS_ROUNDS=1000000 for a night makes so many each way.
+ * machine. WEFT_TEST_ROUNDS=1000000 makes so many each way, in hours.
  */
 #include "tests/support_prim.h"
 
@@ -40,10 +40,8 @@ struct play {
 static uint32_t rounds(enum mode mode)
 {
     static const uint32_t each[] = { 4000, 2000, 2000, 2000 };
-    const char *text = getenv("STRESS_ROUNDS");
-    uint32_t n = text ? (uint32_t)strtoul(text, NULL, 10) : 0;
 
-    return n ? n : ROUNDS(each[mode]);
+    return instants(each[mode]);
 }
 
 /* On one worker a yield lets the others come first; on several a moment does,
@@ -206,7 +204,7 @@ static void play(int i)
         p[n].mode = mode;
         p[n].seed = (uint32_t)(n * 1000);
         p[n].rounds = rounds(mode) / (uint32_t)plays;
-        p[n].until = getenv("STRESS_ROUNDS") ? WEFT_FOREVER
+        p[n].until = getenv("WEFT_TEST_ROUNDS") ? WEFT_FOREVER
                                              : weft_after(WEFT_SEC(4));
         p[n].waiter = spawn(waiter, &p[n]);
         fibers[n][0] = spawn(giver, &p[n]);

@@ -1,5 +1,7 @@
 #include "tests/support_prim.h"
 
+#include <stdlib.h>
+
 #include "sched/park.h"
 #include "sched/sched.h"
 #include "sched/worker.h"
@@ -16,6 +18,13 @@ const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
     return "allocator_may_return_null=1";
+}
+
+unsigned instants(unsigned n)
+{
+    const char *text = getenv("WEFT_TEST_ROUNDS");
+
+    return text ? (unsigned)strtoul(text, NULL, 10) : ROUNDS(n);
 }
 
 static void *thread_main(void *arg)

@@ -38,6 +38,8 @@
 
 /* Fewer rounds where each costs ten times as much. */
 #define ROUNDS(n) (SANITIZED ? (n) / 5 : (n))
+/* Of those that aim at one instant: so many, or WEFT_TEST_ROUNDS. */
+unsigned instants(unsigned n);
 
 /* Run fn(arg) on a thread that is not weft's, or on one of the blocking lane,
  * and wait for its end. The thread's wait blocks the calling worker. */

@@ -178,7 +178,7 @@ static void *cancel_it(void *arg)
 /* An answer is the caller's or is released, and each exactly once. */
 static void race(int deadline)
 {
-    unsigned rounds = (unsigned)ROUNDS(10000), found = 0, lost = 0;
+    unsigned rounds = instants(10000), found = 0, lost = 0;
     uint32_t random = 5;
 
     for (unsigned i = 0; i < rounds; i++) {
@@ -202,7 +202,8 @@ static void race(int deadline)
         must(q.status == 0 ||
              q.status == (deadline ? -ETIMEDOUT : -ECANCELED));
     }
-    ck_assert_uint_eq(found + lost, rounds);
+    ck_assert_uint_gt(found, 0);
+    ck_assert_uint_gt(lost, 0);
     wait_for_jobs(WEFT__LANE_RESOLVE, 0, 0);
     while (weft__load(&answered, ACQUIRE) !=
            found + weft__load(&released, ACQUIRE))

@@ -188,7 +188,7 @@ static void *cancel_it(void *arg)
 WEFT_TEST(no_signal_is_lost_at_the_instant_of_success)
 {
     bool deadline = _i;
-    unsigned rounds = (unsigned)ROUNDS(5000), ours = 0, ended = 0;
+    unsigned rounds = instants(5000), ours = 0, ended = 0;
     struct waiter rest = waiter(SIGRTMIN, 0);
     uint32_t random = 11;
 
