@@ -9,9 +9,11 @@
  * as in case_parked.c; all have to be asleep before the first may wake.
  */
 #include "bench/weft_bench/asleep.h"
+#include "bench/weft_bench/thread.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <weft/weft.h>
 
@@ -95,6 +97,46 @@ static int sleepers_weft(struct work *w)
     weft_waitgroup_wait(&group);
     work_end(w);
     status = sleepers_check(w, all);
+    free(all);
+    return status;
+}
+
+/* A thread each: the same times, asleep in the kernel. */
+static void *sleeper_thread(void *arg)
+{
+    struct sleeper *s = arg;
+    weft_time_t when = weft_after(sleep_time(s->number));
+    struct timespec until = { when / 1000000000, when % 1000000000 };
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) != 0)
+        ;
+    s->late_ns = (uint64_t)(weft_now() - when);
+    return NULL;
+}
+
+static int sleepers_pthread(struct work *w)
+{
+    struct sleeper *all = malloc(w->ops * sizeof(*all));
+    pthread_t *threads = malloc(w->ops * sizeof(*threads));
+    int status;
+
+    if (all == NULL || threads == NULL)
+        return work_stopped(w, "no memory");
+    for (uint64_t i = 0; i < w->ops; i++)
+        all[i] = (struct sleeper){ NULL, i, UINT64_MAX };
+
+    work_begin(w);
+    for (uint64_t i = 0; i < w->ops; i++) {
+        int error = thread_start(&threads[i], sleeper_thread, &all[i]);
+        if (error != 0)
+            return work_stopped(w, "pthread_create: %s after %lu threads",
+                                strerrorname_np(error), (unsigned long)i);
+    }
+    for (uint64_t i = 0; i < w->ops; i++)
+        pthread_join(threads[i], NULL);
+    work_end(w);
+    status = sleepers_check(w, all);
+    free(threads);
     free(all);
     return status;
 }
@@ -216,6 +258,7 @@ const struct bench_case case_sleepers = {
     .name = "sleepers",
     .cold = true,
     .weft = sleepers_weft,
+    .pthread = sleepers_pthread,
 };
 
 const struct bench_case case_asleep = {
