@@ -21,42 +21,6 @@ import re
 import sys
 from pathlib import Path
 
-# What no test can produce on a machine in order, and why.
-UNREACHABLE = {
-    ("weft_dump", "EIO"): "a device that fails while it is written to",
-    ("weft_run", "ENFILE"): "the machine's table of open files is full",
-}
-
-# The same for several functions, of those codes that they document.
-FAMILIES = {}
-for NAMES, CODES, WHY in (
-    (
-        "read read_full readv recv recvfrom recvmsg write write_full writev "
-        "send sendto sendmsg accept connect fd_wait poll select select_try",
-        "ENOMEM",
-        "the user's share of epoll watches is used up, or the heap is",
-    ),
-    (
-        "socket socketpair pipe tcp_listen tcp_connect udp_bind unix_listen "
-        "unix_connect",
-        "ENOMEM ENFILE ENOBUFS",
-        "the machine's tables or memory are full",
-    ),
-    ("accept poll fd_wait select", "ENFILE ENOBUFS", "the same"),
-    ("read readv read_full write writev write_full", "ENFILE", "the same"),
-    ("serve", "ENOMEM", "no memory for some bytes"),
-    ("write write_full writev close", "EDQUOT", "a disk with quotas"),
-    ("close", "EIO ENOSPC", "a network file system that writes at close"),
-    ("sendto sendmsg", "ENETUNREACH", "a machine without a default route"),
-    ("connect tcp_connect", "EADDRNOTAVAIL", "all local ports in use"),
-    ("connect tcp_connect", "EHOSTUNREACH", "a host that is not there"),
-    ("connect tcp_connect", "ECONNRESET", "a reset for a half-open SYN"),
-):
-    for NAME in NAMES.split():
-        for CODE in CODES.split():
-            for FORM in (f"weft_{NAME}", f"weft_{NAME}_until"):
-                FAMILIES[FORM, CODE] = WHY
-
 LABELS = r"(?:Blocks|Returns|Memory):"
 CODE = re.compile(r"-(E[A-Z0-9_]+)")
 
@@ -140,20 +104,13 @@ def main():
         sys.exit(__doc__)
     all_of = functions(sys.argv[2])
     seen = seen_codes(sys.argv[1])
-    wrong = unreached = produced = 0
-    for (name, code), why in FAMILIES.items():
-        if name in all_of and code in documented(all_of[name], all_of)[0]:
-            UNREACHABLE[name, code] = why
-
+    wrong = produced = 0
     for name in sorted(all_of):
         f = all_of[name]
         got = seen.pop(name, {})
         may, must = documented(f, all_of)
         produced += len(must & set(got))
         for code in sorted(must - set(got)):
-            if (name, code) in UNREACHABLE:
-                unreached += 1
-                continue
             wrong += 1
             print(f"{f.where}: {name} never answered {code}"
                   " in any test")
@@ -164,20 +121,11 @@ def main():
             wrong += 1
             print(f"{f.where}: {name} answered {code}, which is not"
                   f" documented: {got[code]}")
-        for code in sorted(set(got) & {c for n, c in UNREACHABLE
-                                       if n == name}):
-            wrong += 1
-            print(f"{name} answered {code}: strike it off UNREACHABLE")
-    for name, code in sorted(UNREACHABLE):
-        if name not in all_of or code not in documented(all_of[name],
-                                                        all_of)[0]:
-            wrong += 1
-            print(f"UNREACHABLE names {name} {code}, which nothing documents")
     if not all_of:
         wrong += 1
         print(f"{sys.argv[2]} documents no function")
     print(f"{len(all_of)} functions: {produced} documented codes produced, "
-          f"{unreached} out of reach, {wrong} wrong")
+          f"{wrong} wrong")
     return 1 if wrong else 0
 
 

@@ -22,9 +22,10 @@ build_packages=(
 # public headers and exceptions, llvm names the lines in reports of clang's
 # sanitizers, spin goes through the models, python3 through the log of codes; it
 # also asks the HTTP servers, as do curl, wrk and ab (of apache2-utils).
+# libseccomp is for a kernel that refuses.
 test_packages=(
     check g++ clang libclang-rt-14-dev llvm valgrind patch spin python3
-    curl wrk apache2-utils strace
+    curl wrk apache2-utils strace libseccomp-dev
 )
 # To run the server under load.
 run_packages=(wrk)
