@@ -312,17 +312,48 @@ static ssize_t write_any(struct weft__io *io)
     return -EBADF;
 }
 
+typedef ssize_t mover(struct weft__io *io);
+
 /* What is a socket no longer was closed behind our back: look again. */
-static ssize_t any(struct weft__io *io, ssize_t (*move)(struct weft__io *io))
+static ssize_t once(struct weft__io *io, mover *move)
+{
+    ssize_t answer = move(io);
+
+    if (answer == -ENOTSOCK) {
+        weft__store(&io->use.desc->kind, WEFT__KIND_UNKNOWN, RELAXED);
+        answer = move(io);
+    }
+    return answer;
+}
+
+static ssize_t any(struct weft__io *io, mover *move)
+{
+    ssize_t answer = weft__io_begin(io);
+
+    return answer != 0 ? answer : weft__io_end(io, once(io, move));
+}
+
+/* Until all of it is moved, or one answers `end` or less: that. One use for all
+ * of them, or the number could be another's between two. */
+static ssize_t all(struct weft__io *io, mover *move, ssize_t end)
 {
     ssize_t answer = weft__io_begin(io);
 
     if (answer != 0)
         return answer;
-    answer = move(io);
-    if (answer == -ENOTSOCK) {
-        weft__store(&io->use.desc->kind, WEFT__KIND_UNKNOWN, RELAXED);
-        answer = move(io);
+    while ((answer = once(io, move)) > end) {
+        io->buf = (char *)io->buf + answer;
+        io->n -= (size_t)answer;
+        if (io->n == 0)
+            break;
+        weft__io_over(io->self, io->deadline);
+        if (!weft__desc_current(&io->use))
+            answer = -EBADF;
+        else if (weft__canceled_on_entry(io->self, io->deadline))
+            answer = -ECANCELED;
+        else
+            continue;
+        break;
     }
     return weft__io_end(io, answer);
 }
@@ -370,8 +401,7 @@ static ssize_t iov_bytes(const struct iovec *iov, int n)
 }
 
 static ssize_t iov_any(int fd, const struct iovec *iov, int n,
-                       weft_time_t deadline,
-                       ssize_t (*move)(struct weft__io *io))
+                       weft_time_t deadline, mover *move)
 {
     static const struct iovec none;
     struct weft__io io = {
@@ -412,21 +442,17 @@ ssize_t weft_writev(int fd, const struct iovec *iov, int n)
 int weft_read_full_until(int fd, void *buf, size_t n, size_t *done,
                          weft_time_t deadline)
 {
-    char *to = buf;
-    size_t got = 0;
-    int status = weft__io_check(buf, n);
+    ssize_t answer = weft__io_check(buf, n);
+    struct weft__io io;
 
-    while (status == 0 && got < n) {
-        ssize_t more = weft_read_until(fd, to + got, n - got, deadline);
-
-        if (more > 0)
-            got += (size_t)more;
-        else
-            status = more == 0 ? -EPIPE : (int)more;
-    }
+    weft__io_buffer(&io, fd, buf, n, 0, deadline);
+    if (answer == 0 && n > 0)
+        answer = all(&io, read_any, 0);
     if (done)
-        *done = got;
-    return status;
+        *done = n - io.n;
+    if (answer < 0)
+        return (int)answer;
+    return io.n == 0 ? 0 : -EPIPE;
 }
 
 int weft_read_full(int fd, void *buf, size_t n, size_t *done)
@@ -437,21 +463,15 @@ int weft_read_full(int fd, void *buf, size_t n, size_t *done)
 int weft_write_full_until(int fd, const void *buf, size_t n, size_t *done,
                           weft_time_t deadline)
 {
-    const char *from = buf;
-    size_t put = 0;
-    int status = weft__io_check(buf, n);
+    ssize_t answer = weft__io_check(buf, n);
+    struct weft__io io;
 
-    while (status == 0 && put < n) {
-        ssize_t more = weft_write_until(fd, from + put, n - put, deadline);
-
-        if (more >= 0)
-            put += (size_t)more;
-        else
-            status = (int)more;
-    }
+    weft__io_buffer(&io, fd, (void *)(uintptr_t)buf, n, 0, deadline);
+    if (answer == 0 && n > 0)
+        answer = all(&io, write_any, -1);
     if (done)
-        *done = put;
-    return status;
+        *done = n - io.n;
+    return answer < 0 ? (int)answer : 0;
 }
 
 int weft_write_full(int fd, const void *buf, size_t n, size_t *done)

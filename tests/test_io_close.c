@@ -81,6 +81,65 @@ WEFT_TEST(close_against_park_at_each_moment)
 }
 END_TEST
 
+struct whole {
+    int fd;
+    bool write;
+    int status;
+};
+
+/* More than is ever given, or taken. */
+static void *move_whole(void *arg)
+{
+    static char much[1 << 20];
+    struct whole *w = arg;
+
+    w->status = w->write
+                    ? weft_write_full(w->fd, much, sizeof(much), NULL)
+                    : weft_read_full(w->fd, much, sizeof(much), NULL);
+    return NULL;
+}
+
+/* What is moved in full is one call, in however many portions: none of them is
+ * of the number's next owner. */
+WEFT_TEST(what_is_moved_in_full_ends_with_its_number)
+{
+    static char taken[1 << 16];
+    uint32_t seed = 1;
+
+    for (int i = 0; i < ROUNDS(1500); i++) {
+        int fds[2], next[2], own;
+        struct whole w = { .write = _i };
+        weft_fiber_t f;
+
+        net_pair(NET_UNIX, fds);
+        w.fd = fds[0];
+        f = spawn_one(move_whole, &w);
+        wait_until_parked(f);
+        for (uint32_t k = next_random(&seed) % 4; k > 0; k--) {
+            if (w.write)
+                must(weft_read(fds[1], taken, sizeof(taken)) > 0);
+            else
+                must_code(weft_write(fds[1], "o", 1), 1);
+            if (next_random(&seed) % 2)
+                weft_yield();
+        }
+        must_code(weft_close(fds[0]), 0);
+        net_pair(NET_UNIX, next);
+        own = next[0] == fds[0] ? 0 : 1;
+        must(next[own] == fds[0]);
+        if (!w.write)
+            must_code(weft_write(next[1 - own], "n", 1), 1);
+        join_one(f);
+        must_code(w.status, -EBADF);
+        must_code(weft_read_until(next[w.write ? 1 - own : own], taken, 1,
+                                  WEFT_NOW),
+                  w.write ? -EAGAIN : 1);
+        must_code(weft_close(fds[1]), 0);
+        net_close(next);
+    }
+}
+END_TEST
+
 static void close_call(void *arg)
 {
     struct caller *c = arg;
@@ -505,6 +564,7 @@ int main(void)
     TCase *tc = tcase_create("io_close");
 
     suite_add_tcase(suite, tc);
+    tcase_add_loop_test(tc, what_is_moved_in_full_ends_with_its_number, 0, 2);
     tcase_add_loop_test(tc, close_against_park_at_each_moment, 0, CALLS);
     tcase_add_test(tc, close_tells_all_who_wait);
     tcase_add_loop_test(tc, close_from_elsewhere_tells_those_who_wait, 0, 2);

@@ -94,7 +94,8 @@ WEFT_API ssize_t weft_readv(int fd, const struct iovec *iov, int n);
 
 /*
  * Read exactly n bytes. What was read is counted in *done (which may be
- * NULL), whatever the answer.
+ * NULL), whatever the answer. It is one call, in however many portions: a
+ * close ends it, and none of them is read from the number's next owner.
  *
  * Blocks:   as weft_read_until().
  * Returns:  0       n bytes are there
@@ -163,7 +164,7 @@ WEFT_API ssize_t weft_writev(int fd, const struct iovec *iov, int n);
 
 /*
  * Write all n bytes. What was taken is counted in *done (which may be NULL),
- * whatever the answer.
+ * whatever the answer. It is one call, as weft_read_full_until() is.
  *
  * Blocks:   as weft_write_until().
  * Returns:  0  all is written
