@@ -252,7 +252,8 @@ static void desc_clear(struct weft__desc *d, uint32_t flags,
     weft__store(&d->expires, 0, RELAXED);
     weft__store(&d->errors, 0, RELAXED);
 #ifdef WEFT_DEBUG
-    d->device = d->inode = 0;
+    weft__store(&d->device, 0, RELAXED);
+    weft__store(&d->inode, 0, RELAXED);
 #endif
 }
 

@@ -66,8 +66,10 @@ struct weft__desc {
     weft__ai64 idle;
     weft__ai64 expires;
 #ifdef WEFT_DEBUG
-    uint64_t device; /* which file it is: see wait.c */
-    uint64_t inode;
+    /* Which file it is: see wait.c. Who closes a number and who has it next
+     * are put in order by the kernel alone. */
+    weft__au64 device;
+    weft__au64 inode;
 #endif
 } __attribute__((aligned(64)));
 

@@ -322,11 +322,14 @@ static void same_file(struct weft__desc *d)
 
     weft__fd_identity(d->fd, &device, &inode);
     weft__lock_acquire(&d->lock);
-    if (d->device == 0 && d->inode == 0) {
-        d->device = device;
-        d->inode = inode;
+    /* relaxed: under the lock. */
+    if (weft__load(&d->device, RELAXED) == 0 &&
+        weft__load(&d->inode, RELAXED) == 0) {
+        weft__store(&d->device, device, RELAXED);
+        weft__store(&d->inode, inode, RELAXED);
     }
-    WEFT__CHECK(d->device == device && d->inode == inode,
+    WEFT__CHECK(weft__load(&d->device, RELAXED) == device &&
+                    weft__load(&d->inode, RELAXED) == inode,
                 "a descriptor of weft's was closed and its number used again "
                 "without weft_fd_forget()");
     weft__lock_release(&d->lock);
