@@ -145,17 +145,10 @@ int main(void)
 {
     Suite *suite = suite_create("codes");
     TCase *tcase = tcase_create("codes");
-    SRunner *runner;
-    int failed;
-
     tcase_add_test(tcase, a_simulation_answers_what_its_header_says);
     tcase_add_loop_test(tcase, a_simulation_that_does_not_end_is_hung, 0, 2);
     tcase_add_test(tcase, a_simulation_without_memory_says_so);
     tcase_add_test(tcase, what_cannot_be_had_is_the_code);
     suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return sim_main(suite);
 }
