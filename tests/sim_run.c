@@ -103,15 +103,27 @@ START_TEST(what_was_found_replays)
 }
 END_TEST
 
-/* As one does who wants to see again what a search of ours has found. */
+/* Finds what another run left in the process. */
+static int leaves_a_mark(void *arg)
+{
+    static bool marked;
+
+    if (marked)
+        return -EEXIST;
+    marked = true;
+    return right(arg);
+}
+
+/* As one does who wants to see again what a search of ours has found: each
+ * search as if there were no other. */
 START_TEST(a_named_seed_is_tried_in_each_search)
 {
     struct sim_met m;
 
     setenv("WEFT_SEED", "9", 1);
     for (unsigned workers = 1; workers <= 2; workers++) {
-        ck_assert_int_eq(sim_runs("named", workers, 4, 100, right, NULL, &m),
-                         100);
+        ck_assert_int_eq(sim_runs("named", workers, 4, 100, leaves_a_mark,
+                                  NULL, &m), 100);
         ck_assert_uint_eq(weft__sim_last()->seed, 9);
         ck_assert_uint_eq(m.runs, 100);
         ck_assert_uint_eq(m.times[15], 100);
