@@ -151,12 +151,18 @@ WEFT_TEST(a_connection_finds_no_descriptor)
 }
 END_TEST
 
+static int never_run(void *arg)
+{
+    (void)arg;
+    ck_abort_msg("there were descriptors");
+    return 0;
+}
+
 START_TEST(a_start_finds_the_machines_table_full)
 {
     refuse(SCMP_SYS(eventfd2), ENFILE, ANY, 0);
     refuse(SCMP_SYS(epoll_create1), ENFILE, ANY, 0);
-    ck_code(weft_run(NULL, NULL, NULL, NULL), -EINVAL);
-    ck_code(run_with(NULL, NULL, 0), -ENFILE);
+    ck_code(weft_run(NULL, never_run, NULL, NULL), -ENFILE);
 }
 END_TEST
 
@@ -180,8 +186,8 @@ WEFT_TEST(a_disk_refuses)
     refuse(SCMP_SYS(close), at_close[_i], 0, fd);
     ck_code(weft_close(fd), -at_close[_i]);
     refuse(SCMP_SYS(write), EIO, 0, other);
+    /* It stays open: its number would be the log's, and no good. */
     ck_code(weft_dump(other), -EIO);
-    ck_code(weft_close(other), 0);
 }
 END_TEST
 
