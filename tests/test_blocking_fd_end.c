@@ -186,9 +186,11 @@ WEFT_TEST(no_byte_is_lost_at_the_instant_of_success)
         while (rw(ends[0], false, &c, 1, WEFT_NOW) == 1)
             left++;
     }
-    while (rw(ends[0], false, &c, 1, weft_after(WEFT_SEC(3))) == 1)
+    while (weft__load(&taken, RELAXED) + left < rounds &&
+           rw(ends[0], false, &c, 1, weft_after(WEFT_SEC(3))) == 1)
         left++;
     ck_assert_uint_eq(weft__load(&taken, RELAXED) + left, rounds);
+    ck_assert_int_eq(rw(ends[0], false, &c, 1, WEFT_NOW), -EAGAIN);
     ck_assert_uint_gt(weft__load(&taken, RELAXED), 0);
     ck_assert_uint_gt(left, 0);
     close_ends(ends);
