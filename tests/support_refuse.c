@@ -20,7 +20,7 @@ void refuse(int call, int code, int argument, int fd)
             status = seccomp_rule_add(
                 filter, what, call, 1,
                 SCMP_CMP((unsigned)argument, SCMP_CMP_EQ,
-                         (scmp_datum_t)fd));
+                         (scmp_datum_t)fd, 0));
         if (status == 0)
             status = seccomp_load(filter);
         seccomp_release(filter);
