@@ -19,12 +19,17 @@ enum {
 
 #define POLL_EVENTS (POLLIN | POLLOUT | POLLPRI | POLLRDHUP)
 
-/* Ask all: how many have something. A closed one has POLLNVAL. */
+/* Ask all: how many have something. A closed one has POLLNVAL. The last is the
+ * set of those in blocking mode, or none: it is asked first, so that what comes
+ * after they were asked makes it ready again. What it says, they say better; if
+ * someone else has taken that meanwhile, it is nothing. */
 static int ask(struct weft__fd_wait *waits, struct pollfd *fds, nfds_t n)
 {
     int ready = 0;
 
-    for (nfds_t i = 0; i < n; i++) {
+    if (fds[n - 1].fd >= 0)
+        (void)weft__fd_wait_ask(&waits[n - 1]);
+    for (nfds_t i = 0; i < n - 1; i++) {
         int found;
 
         fds[i].revents = 0;
@@ -179,18 +184,6 @@ static int poll_waits(struct weft__fd_wait *waits, struct pollfd *fds,
     return status;
 }
 
-/* What was found, for the caller: how many. The set counts for none. */
-static int tell(const struct pollfd *found, struct pollfd *fds, nfds_t n)
-{
-    int ready = 0;
-
-    for (nfds_t i = 0; i < n; i++) {
-        fds[i].revents = found[i].revents;
-        ready += fds[i].revents != 0;
-    }
-    return ready;
-}
-
 static int poll_all(struct pollfd *fds, nfds_t n, struct weft__fiber *self,
                     int64_t deadline)
 {
@@ -198,7 +191,7 @@ static int poll_all(struct pollfd *fds, nfds_t n, struct weft__fiber *self,
     struct pollfd few_fds[POLL_INLINE + 1];
     struct weft__fd_wait *waits = few;
     struct pollfd *all = few_fds;
-    int status, ready;
+    int ready;
 
     if (n > POLL_INLINE) {
         waits = malloc((n + 1) * (sizeof(*waits) + sizeof(*all)));
@@ -208,12 +201,10 @@ static int poll_all(struct pollfd *fds, nfds_t n, struct weft__fiber *self,
     }
     for (nfds_t i = 0; i < n; i++)
         all[i] = fds[i];
-    do {
-        all[n] = (struct pollfd){ .fd = -1 };
-        status = poll_waits(waits, all, n + 1, self, deadline);
-        ready = status > 0 ? tell(all, fds, n) : status;
-        /* Someone else may have taken what made the set ready. */
-    } while (status > 0 && ready == 0);
+    all[n] = (struct pollfd){ .fd = -1 };
+    ready = poll_waits(waits, all, n + 1, self, deadline);
+    for (nfds_t i = 0; ready > 0 && i < n; i++)
+        fds[i].revents = all[i].revents;
     if (waits != few)
         free(waits);
     return ready;

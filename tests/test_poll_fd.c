@@ -425,6 +425,77 @@ WEFT_TEST(a_hang_up_behind_bytes_is_told)
 }
 END_TEST
 
+/* --- Closed meanwhile ------------------------------------------------------------------- */
+
+/* The first is in blocking mode, and noisy; then come many who are quiet, so
+ * that the way to the last is long. */
+enum { QUIET = 48 };
+
+struct poll_noise {
+    struct pollfd fds[QUIET + 2];
+    int answer;
+};
+
+static void noise_of(const int noise[2], uint32_t *seed)
+{
+    char byte = 'x';
+
+    must(write(noise[1], &byte, 1) == 1);
+    for (uint32_t k = next_random(seed) % 100; k > 0; k--)
+        weft__os_pause();
+    must(read(noise[0], &byte, 1) == 1);
+}
+
+static void *poll_noise(void *arg)
+{
+    struct poll_noise *p = arg;
+
+    p->answer = weft_poll(p->fds, QUIET + 2);
+    return NULL;
+}
+
+/* It is woken for bytes that others have taken by then; the last is closed
+ * meanwhile, and its number used again at once. */
+WEFT_TEST(a_close_is_told_to_one_who_is_woken_for_nothing)
+{
+    uint32_t seed = 1;
+    int noise[2], quiet[2], told = 0;
+
+    ck_assert_int_eq(pipe(noise), 0);
+    net_pair(NET_UNIX, quiet);
+    for (int i = 0; i < ROUNDS(3000); i++) {
+        struct poll_noise p = { .answer = 0 };
+        int fds[2], next[2];
+        weft_fiber_t f;
+
+        net_pair(NET_UNIX, fds);
+        p.fds[0] = (struct pollfd){ .fd = noise[0], .events = POLLIN };
+        for (int k = 1; k <= QUIET; k++)
+            p.fds[k] = (struct pollfd){ .fd = quiet[0], .events = POLLIN };
+        p.fds[QUIET + 1] = (struct pollfd){ .fd = fds[0], .events = POLLIN };
+        f = spawn_one(poll_noise, &p);
+        wait_until_parked(f);
+        noise_of(noise, &seed);
+        if (next_random(&seed) % 2)
+            weft_yield();
+        for (uint32_t k = next_random(&seed) % 1000; k > 0; k--)
+            weft__os_pause();
+        noise_of(noise, &seed);
+        must_code(weft_close(fds[0]), 0);
+        net_pair(NET_UNIX, next);
+        join_one(f);
+        /* It may have seen a byte before it was taken. */
+        must(p.answer > 0);
+        told += p.fds[QUIET + 1].revents == POLLNVAL;
+        must_code(weft_close(fds[1]), 0);
+        net_close(next);
+    }
+    ck_assert_int_gt(told, 0);
+    net_close(quiet);
+    net_close(noise);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("poll_fd");
@@ -438,6 +509,7 @@ int main(void)
     tcase_add_test(tc, nonsense_is_refused);
     tcase_add_test(tc, as_many_as_there_may_be);
     tcase_add_test(tc, blocking_descriptors_among_others);
+    tcase_add_test(tc, a_close_is_told_to_one_who_is_woken_for_nothing);
     tcase_add_test(tc, fd_wait_on_each_kind);
     tcase_add_loop_test(tc, a_poll_for_something_else_takes_no_readiness, 0,
                         2);
