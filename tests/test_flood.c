@@ -1,13 +1,13 @@
 /*
  * More than queues hold: who woke does not wait for all who have not started.
  */
-#include "tests/support.h"
+#include "tests/support_prim.h"
 
 #include "sched/atomic.h"
 
 /* So many are spawned that rings overflow; then one that has waited is made
  * ready, and more are spawned behind it. It does not wait for all of them. */
-enum { FLOOD = 20000 };
+enum { FLOOD = ROUNDS(20000) };
 
 static weft__au32 flood_ran;
 
@@ -61,7 +61,7 @@ END_TEST
  * wait for all who have not started, either. */
 WEFT_TEST(a_crowd_that_wakes_does_not_queue_behind_all_who_have_not)
 {
-    enum { CROWD = 4000 };
+    enum { CROWD = ROUNDS(4000) };
     static weft_fiber_t f[CROWD];
     weft_chan_t *ch = new_chan(sizeof(int), 0);
     uintptr_t last = 0;
