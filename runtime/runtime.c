@@ -261,14 +261,25 @@ int weft_stats_worker(unsigned index, weft_worker_stats_t *out)
     return status;
 }
 
+/* Held, or the rest could go to the number's next owner; without memory for
+ * that it goes as it is. */
+struct dump_to {
+    int fd;
+    bool held;
+    struct weft__use use;
+};
+
 static int dump_line(const char *line, void *arg)
 {
-    int fd = *(const int *)arg;
+    const struct dump_to *to = arg;
     size_t left = strlen(line);
 
     while (left > 0) {
-        ssize_t done = write(fd, line, left);
+        ssize_t done;
 
+        if (to->held && !weft__desc_current(&to->use))
+            return -EBADF;
+        done = write(to->fd, line, left);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
@@ -281,5 +292,17 @@ static int dump_line(const char *line, void *arg)
 
 int weft_dump(int fd)
 {
-    return running() ? weft__dump(dump_line, &fd) : -EPERM;
+    struct dump_to to = { .fd = fd };
+    int status;
+
+    if (!running())
+        return -EPERM;
+    status = weft__desc_use(fd, &to.use);
+    to.held = status == 0;
+    if (status == -EBADF)
+        return status;
+    status = weft__dump(dump_line, &to);
+    if (to.held)
+        weft__desc_done(&to.use);
+    return status;
 }
