@@ -55,6 +55,12 @@ static int file_inline(struct file_call *call, size_t total)
     return 0;
 }
 
+/* Or was it closed by other means than weft's, and is another file's by now? */
+static bool still_ours(const struct file_call *call)
+{
+    return weft__desc_gen(call->fd) == call->gen;
+}
+
 /* On a thread that may block. */
 static void *file_block(void *arg)
 {
@@ -62,8 +68,7 @@ static void *file_block(void *arg)
     struct iovec rest[FILE_REST_IOV];
     size_t begun = call->done;
 
-    /* Closed by other means than weft's, and another file's by now. */
-    if (weft__desc_gen(call->fd) != call->gen) {
+    if (!still_ours(call)) {
         call->result = -EBADF;
         return NULL;
     }
@@ -72,7 +77,7 @@ static void *file_block(void *arg)
         return NULL;
     }
     /* The end of what was begun before, in as many calls as it takes. */
-    for (;;) {
+    while (still_ours(call)) {
         int n = weft__iov_slice(rest, FILE_REST_IOV, call->iov, call->n,
                                 call->done, SIZE_MAX);
         ssize_t r = n > 0 ? weft__fd_rw(call->fd, call->write, rest, n) : 0;

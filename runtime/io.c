@@ -319,7 +319,7 @@ static ssize_t once(struct weft__io *io, mover *move)
 {
     ssize_t answer = move(io);
 
-    if (answer == -ENOTSOCK) {
+    if (answer == -ENOTSOCK && weft__desc_same(&io->use)) {
         weft__store(&io->use.desc->kind, WEFT__KIND_UNKNOWN, RELAXED);
         answer = move(io);
     }

@@ -328,6 +328,9 @@ static int connect_wait(struct weft__io *io)
                             "connection");
         if (status != 0)
             return status == -ETIMEDOUT ? -ETIME : status;
+        /* Woken, and then closed by other means than weft's. */
+        if (!weft__desc_same(&io->use))
+            return -EBADF;
     }
 }
 
