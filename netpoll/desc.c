@@ -64,13 +64,9 @@ static inline int desc_at(int fd, struct weft__desc **d)
 
 /* --- Uses ------------------------------------------------------------------- */
 
-/* Someone is inside close(2) for this number: its end is near, and until then
- * nobody can tell whose the number is. Unless it lingers (SO_LINGER): who has
- * looked often sleeps between two looks. */
-static void freeing_wait(unsigned looks)
+static void freeing_pause(bool often)
 {
     struct weft__fiber *self = weft__fiber_self();
-    bool often = looks >= FREEING_LOOKS;
     int64_t until = often ? weft__os_now() + FREEING_PAUSE : 0;
 
     if (self && often) {
@@ -86,11 +82,28 @@ static void freeing_wait(unsigned looks)
     }
 }
 
+/* Someone is inside close(2) for this number: its end is near, and until then
+ * nobody can tell whose the number is. Unless it lingers (SO_LINGER): who has
+ * looked often sleeps between two looks. Afterwards *word is as the swap wants
+ * it. false: by then others have closed the number once more, or received it;
+ * it was the caller's, if it is from outside, and is no longer. */
+static bool freeing_wait(struct weft__desc *d, uint64_t *word)
+{
+    uint64_t gen = *word & WEFT__DESC_GEN_MASK;
+
+    for (unsigned looks = 0; *word & WEFT__DESC_FREEING; looks++) {
+        freeing_pause(looks >= FREEING_LOOKS);
+        *word = weft__load(&d->word, RELAXED);
+        if ((*word & WEFT__DESC_GEN_MASK) != gen)
+            return false;
+    }
+    return true;
+}
+
 int weft__desc_use_slow(int fd, struct weft__use *use)
 {
     struct weft__desc *d;
     int status = desc_at(fd, &d);
-    unsigned looks = 0;
     uint64_t word;
 
     if (status != 0)
@@ -98,11 +111,7 @@ int weft__desc_use_slow(int fd, struct weft__use *use)
     /* relaxed: the swap checks it. */
     word = weft__load(&d->word, RELAXED);
     do {
-        while (word & WEFT__DESC_FREEING) {
-            freeing_wait(looks++);
-            word = weft__load(&d->word, RELAXED);
-        }
-        if (word & WEFT__DESC_CLOSING)
+        if (!freeing_wait(d, &word) || word & WEFT__DESC_CLOSING)
             return -EBADF;
         /* acquire: what the number's last owner left behind was cleaned up. */
     } while (!weft__cas(&d->word, &word, word + 1, ACQUIRE, RELAXED));
@@ -278,15 +287,11 @@ static int retire(struct weft__desc *d, bool close, const uint64_t *only)
     struct weft__fiber *self = weft__caller();
     uint64_t word = weft__load(&d->word, RELAXED); /* the swap checks it */
     uint64_t gen, freeing;
-    unsigned looks = 0;
     int status = 0;
 
     do {
-        while (!only && word & WEFT__DESC_FREEING) {
-            freeing_wait(looks++);
-            word = weft__load(&d->word, RELAXED);
-        }
-        if (word & WEFT__DESC_CLOSING ||
+        if ((!only && !freeing_wait(d, &word)) ||
+            word & WEFT__DESC_CLOSING ||
             (only && (word & WEFT__DESC_GEN_MASK) != *only))
             return -EBADF;
     } while (!weft__cas(&d->word, &word, word | WEFT__DESC_CLOSING, ACQ_REL,

@@ -464,9 +464,15 @@ static bool wants(const struct weft__fd_wait *w, enum weft__dir dir)
     return w->events & ~(WANTS_IN | out) || w->events == 0;
 }
 
+void weft__fd_wait_note(struct weft__fd_wait *w, int fd)
+{
+    w->use.gen = weft__desc_gen(fd);
+}
+
 int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
                         struct weft__fiber *self)
 {
+    uint64_t noted = w->use.gen;
     uint32_t marks;
     int status;
 
@@ -475,6 +481,10 @@ int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
                                  .out.fiber = self,
                                  .odd.fiber = self };
     status = weft__desc_use(fd, &w->use);
+    if (status == 0 && w->use.gen != noted) {
+        weft__desc_done(&w->use);
+        status = -EBADF;
+    }
     if (status != 0 || !self)
         return status;
     w->blocking = weft__desc_kind(w->use.desc) == WEFT__KIND_BLOCKING;

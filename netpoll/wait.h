@@ -167,7 +167,11 @@ struct weft__fd_wait {
     struct weft__waiter odd;
 };
 
-/* 0, -EBADF, -ENOMEM, -EPERM (a thread that cannot park would have to). */
+/* Note whose the number is; where there are several, before the first of them
+ * is begun. */
+void weft__fd_wait_note(struct weft__fd_wait *w, int fd);
+/* 0; -EBADF, also if the number is another's than was noted; -ENOMEM; -EPERM (a
+ * thread that cannot park would have to). May switch. */
 int weft__fd_wait_begin(struct weft__fd_wait *w, int fd, short events,
                         struct weft__fiber *self);
 /* What is there now, as revents of poll(2): 0 is nothing. -EBADF. */

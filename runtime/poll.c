@@ -77,18 +77,20 @@ static void leave(struct weft__fd_wait *waits, const struct pollfd *fds,
 static int wait_and_ask(struct weft__fd_wait *waits, struct pollfd *fds,
                         nfds_t n, struct weft__fiber *self, int64_t deadline)
 {
+    int64_t until = deadline;
+
+    /* Once: one who is woken for nothing has been idle all the same. */
+    for (nfds_t i = 0; i < n; i++)
+        if (fds[i].fd >= 0)
+            until = weft__wait_clip(waits[i].use.desc, until);
     for (;;) {
         enum weft__cause cause = WEFT__CAUSE_OK;
         int ready = ask(waits, fds, n);
-        int64_t until = deadline;
         int status;
         uint64_t gen;
 
         if (ready > 0)
             return ready;
-        for (nfds_t i = 0; i < n; i++)
-            if (fds[i].fd >= 0)
-                until = weft__wait_clip(waits[i].use.desc, until);
         status = weft__wait_refused(self, until);
         if (status != 0)
             return status;
@@ -159,9 +161,15 @@ static int poll_waits(struct weft__fd_wait *waits, struct pollfd *fds,
     int status = 0;
     nfds_t begun = 0;
 
+    /* To begin one may take a while, in which another is closed. */
+    for (nfds_t i = 0; i < n - 1; i++)
+        if (fds[i].fd >= 0)
+            weft__fd_wait_note(&waits[i], fds[i].fd);
     for (; begun < n && status == 0; begun++) {
         if (fds[begun].fd < 0)
             continue;
+        if (begun == n - 1)
+            weft__fd_wait_note(&waits[begun], set->fd);
         status = weft__fd_wait_begin(&waits[begun], fds[begun].fd,
                                      fds[begun].events, self);
         if (status == 0 && waits[begun].blocking) {
@@ -219,7 +227,9 @@ static void note_urgent(const struct pollfd *fds, nfds_t n)
         if (fds[i].fd < 0 || !(fds[i].revents & POLLPRI) ||
             weft__desc_use(fds[i].fd, &use) != 0)
             continue;
-        weft__wait_urgent(&use);
+        /* It may be another's by now. */
+        if (weft__fd_ask(fds[i].fd, POLLPRI) & POLLPRI)
+            weft__wait_urgent(&use);
         weft__desc_done(&use);
     }
 }

@@ -272,8 +272,6 @@ static bool publish(struct select *s)
     bool same = true;
     uint64_t gen;
 
-    if (s->fds)
-        s->limit = weft__select_fds_limit(s->watched, &s->limited);
     gen = weft__park_open_until(self, 0, "select", s->cases,
                                 s->limit < until ? s->limit : until);
     s->joined = 0;
@@ -435,6 +433,9 @@ static int select_watch(struct select *s)
 {
     int status = weft__select_fds_begin(s->watched, s->self);
 
+    /* Once: one who is woken for nothing has been idle all the same. */
+    if (status == 0)
+        s->limit = weft__select_fds_limit(s->watched, &s->limited);
     return status == 0 ? -EAGAIN : status;
 }
 

@@ -77,6 +77,9 @@ int weft__select_fds_begin(struct weft__select_fds *fds,
         fds->slots[k].begun = false;
     fds->polls[fds->n] = (struct pollfd){ .fd = -1, .events = POLLIN };
     fds->begun = true;
+    /* To begin one may take a while, in which another is closed. */
+    for (unsigned k = 0; k < fds->n; k++)
+        weft__fd_wait_note(&fds->slots[k].wait, fds->polls[k].fd);
     for (unsigned k = 0; k < fds->n; k++) {
         int status = begin_one(fds, k, self);
 
@@ -84,7 +87,10 @@ int weft__select_fds_begin(struct weft__select_fds *fds,
         if (status != 0 && status != -EBADF)
             return status;
     }
-    return fds->polls[fds->n].fd < 0 ? 0 : begin_one(fds, fds->n, self);
+    if (fds->polls[fds->n].fd < 0)
+        return 0;
+    weft__fd_wait_note(&fds->slots[fds->n].wait, fds->polls[fds->n].fd);
+    return begin_one(fds, fds->n, self);
 }
 
 void weft__select_fds_end(struct weft__select_fds *fds)
