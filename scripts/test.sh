@@ -30,7 +30,7 @@ declare -A least=(
     [codes]=1
     [prove]=1
     [defects]=290
-    [matrix]=10000
+    [matrix]=30000
     [instants]=150
 )
 least_schedules=50000
