@@ -180,17 +180,20 @@ static void race(int deadline)
 {
     unsigned rounds = instants(10000), found = 0, lost = 0;
     uint32_t random = 5;
+    int64_t patience = 0; /* moves to where either end is as likely */
 
     for (unsigned i = 0; i < rounds; i++) {
         struct question q = question("name");
+        int64_t wait = patience + next_random(&random) % 20000;
+        weft_time_t end = weft_after(wait);
         weft_fiber_t f, g;
 
         if (deadline)
-            q.until = weft_after(1 + next_random(&random) % 60000);
+            q.until = end;
         f = spawn(resolve, &q);
-        for (uint32_t n = next_random(&random) % 8; n > 0; n--)
-            weft_yield();
         if (!deadline) {
+            while (weft_now() < end)
+                weft_yield();
             g = spawn(cancel_it, &f);
             join(g);
         }
@@ -199,6 +202,9 @@ static void race(int deadline)
             found++;
         else
             lost++;
+        patience += q.status == 0 ? -500 - patience / 8 : 500 + patience / 8;
+        if (patience < 0 || patience > WEFT_MS(20))
+            patience = 0;
         must(q.status == 0 ||
              q.status == (deadline ? -ETIMEDOUT : -ECANCELED));
     }
