@@ -142,7 +142,8 @@ static inline void weft__desc_done(struct weft__use *use)
 static inline bool weft__desc_current(const struct weft__use *use)
 {
     /* relaxed: for the holder of the lock, under which a closer wakes the
-     * waiters after it has set CLOSING. */
+     * waiters after it has set CLOSING. Without it a look that may come late:
+     * the closer waits for the use. */
     return (weft__load(&use->desc->word, RELAXED) &
             (WEFT__DESC_GEN_MASK | WEFT__DESC_CLOSING)) == use->gen;
 }
