@@ -177,11 +177,13 @@ WEFT_API int weft_stats_worker(unsigned index, weft_worker_stats_t *out);
  * name, state, what it waits for, since when and with what deadline, where it
  * was spawned.
  *
- * Blocks:   the calling thread, while the descriptor does not take the text.
- *           From anywhere.
+ * Blocks:   the calling thread, while the descriptor does not take the text;
+ *           and a weft_close() of it until the line under way is written. From
+ *           anywhere.
  * Returns:  how many fibers were listed
  *           -EPERM  no runtime runs
- *           -EBADF, -EIO, -ENOSPC, -EPIPE ...  what write(2) said
+ *           -EBADF  no such descriptor, or it was closed meanwhile
+ *           -EIO, -ENOSPC, -EPIPE ...  what write(2) said
  */
 WEFT_API int weft_dump(int fd);
 
