@@ -71,7 +71,7 @@ END_TEST
 WEFT_TEST(a_watch_for_a_connection_is_refused)
 {
     struct sockaddr_in where;
-    int listener = net_listen(1, &where), clients[8], n = 0, status;
+    int listener = net_listen(1, &where), clients[9], n = 0, status;
 
     /* One that nobody accepts, soon: there is no room for it. */
     do {
