@@ -258,7 +258,8 @@ static void stop(struct server *s)
 
 /* --- The loop ------------------------------------------------------------------------ */
 
-/* The generation of a number; -EBADF: it is being closed, or none. */
+/* The generation of a number; -EBADF: it is being closed, or none. Blocks while
+ * its last owner lingers in a close. */
 static int generation(int fd, uint64_t *gen)
 {
     struct weft__use use;
@@ -272,18 +273,18 @@ static int generation(int fd, uint64_t *gen)
 }
 
 /* Until one more may come. No event tells here that the listener is closed,
- * so now and then it is looked at. */
+ * so now and then it is looked at; and looked at only: a use would wait while
+ * the number's next owner lingers in a close. */
 static int wait_for_room(struct server *s, int listen_fd, uint64_t gen)
 {
+    struct weft__use listener = { .desc = weft__desc_look(listen_fd),
+                                  .gen = gen };
     int status;
 
     do {
-        uint64_t now;
-
         status = wait_for(s, s->opt.max_connections - 1, 0,
                           weft_after(SERVE_LOOK));
-        if (status == -ETIMEDOUT &&
-            (generation(listen_fd, &now) != 0 || now != gen))
+        if (status == -ETIMEDOUT && !weft__desc_current(&listener))
             status = -EBADF;
     } while (status == -ETIMEDOUT);
     return status;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 #include <weft/select.h>
+#include <weft/serve.h>
 
 #include "netpoll/desc.h"
 #include "tests/support_net.h"
@@ -136,6 +137,54 @@ WEFT_TEST(of_several_each_is_the_one_that_was_named)
 }
 END_TEST
 
+struct server {
+    int listener;
+    weft_serve_t opt;
+    weft__au32 inside; /* handlers that have begun */
+    long answer;
+};
+
+static void handler(int fd, void *arg)
+{
+    struct server *s = arg;
+    char byte;
+
+    weft__fetch_add(&s->inside, 1, RELEASE);
+    (void)weft_read(fd, &byte, 1);
+}
+
+static void *server_main(void *arg)
+{
+    struct server *s = arg;
+
+    s->answer = weft_serve(s->listener, handler, s, &s->opt);
+    return NULL;
+}
+
+/* It looks at the listener now and then, and does not wait for the close. */
+WEFT_TEST(a_server_at_its_limit_leaves_a_number_that_lingers)
+{
+    struct server s = { .opt = WEFT_SERVE_INIT };
+    struct sockaddr_in where;
+    weft_fiber_t f;
+    uint64_t word;
+    int client;
+
+    s.listener = net_listen(5, &where);
+    s.opt.max_connections = 1;
+    s.opt.grace = -1;
+    f = spawn_one(server_main, &s);
+    client = net_connect(&where);
+    wait_for(&s.inside, 1);
+    word = lingers(s.listener);
+    join(f);
+    ck_assert_int_eq(s.answer, -EBADF);
+    over(s.listener, word, 0);
+    ck_code(weft_close(client), 0);
+    ck_code(weft_close(s.listener), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("io_owner");
@@ -147,5 +196,6 @@ int main(void)
     tcase_add_loop_test(tc, who_waited_for_a_number_that_stayed_goes_on, 0,
                         CALLS);
     tcase_add_loop_test(tc, of_several_each_is_the_one_that_was_named, 0, 2);
+    tcase_add_test(tc, a_server_at_its_limit_leaves_a_number_that_lingers);
     return run_suite(suite);
 }
