@@ -291,6 +291,18 @@ bool weft__life_reap(struct weft__fiber *f)
            WEFT__LIFE_REAPED;
 }
 
+bool weft__life_reap_joined(struct weft__fiber *f)
+{
+    uint64_t life = weft__load(&f->life, RELAXED); /* the swap checks it */
+
+    /* acq_rel: as above. */
+    while (!weft__cas(&f->life, &life,
+                      (life | WEFT__LIFE_REAPED) & ~WEFT__LIFE_JOINED, ACQ_REL,
+                      RELAXED)) {
+    }
+    return life & WEFT__LIFE_REAPED;
+}
+
 bool weft__life_drop_hint(struct weft__fiber *f)
 {
     /* acq_rel: of dropper and consumer the second gives the record back, and

@@ -82,7 +82,7 @@ struct weft__fiber_cold {
 #define WEFT__LIFE_DETACHED ((uint64_t)4)
 #define WEFT__LIFE_ENDED ((uint64_t)8)
 #define WEFT__LIFE_JOINED ((uint64_t)16)
-#define WEFT__LIFE_REAPED ((uint64_t)32) /* see weft__life_leave_joined() */
+#define WEFT__LIFE_REAPED ((uint64_t)32) /* see join.h */
 #define WEFT__LIFE_CONSUMED ((uint64_t)64)
 #define WEFT__LIFE_BORN ((uint64_t)128) /* this version's id was handed out */
 #define WEFT__LIFE_JOINER_SHIFT 8
@@ -188,6 +188,8 @@ bool weft__life_consume_at(struct weft__fiber *f, uint64_t *life, bool *free);
 /* The ender and a joiner that was not woken by it meet: the second one gets
  * true and consumes. */
 bool weft__life_reap(struct weft__fiber *f);
+/* The same, for the joiner: its id is stale from here on. */
+bool weft__life_reap_joined(struct weft__fiber *f);
 
 /* Drop a queue entry that said "new". true: the record is the caller's to
  * give back. */

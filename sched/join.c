@@ -105,7 +105,7 @@ static void join_reap(struct weft__fiber *child, void **result)
 {
     if (result)
         *result = child->result;
-    if (weft__life_reap(child) && weft__life_consume(child))
+    if (weft__life_reap_joined(child) && weft__life_consume(child))
         weft__record_give(records_here(), child);
 }
 
@@ -203,12 +203,15 @@ int weft__join_until(struct weft__fiber *self, struct weft__fiber *child,
  * -EAGAIN while it runs, or the error. */
 static int join_look(uint64_t life, uint64_t version)
 {
-    if (weft__life_version(life) != version || life & WEFT__LIFE_REAPED)
+    if (weft__life_version(life) != version)
         return -ESRCH;
     if (life & WEFT__LIFE_DETACHED)
         return -EINVAL;
+    /* REAPED, too: by the end of one whose select is on its way out. */
     if (life & WEFT__LIFE_JOINED)
         return -EBUSY;
+    if (life & WEFT__LIFE_REAPED)
+        return -ESRCH; /* by a joiner, who has the result */
     return life & WEFT__LIFE_ENDED ? 0 : -EAGAIN;
 }
 

@@ -23,7 +23,9 @@
  *   2. A joiner that was claimed by the ender has the record for itself. One
  *      that ended its wait otherwise (cancelled, or by its own look) and finds
  *      ENDED takes the result, and then it and the ender, who may still look,
- *      meet in REAPED: the second one recycles.
+ *      meet in REAPED: the second one recycles. With REAPED the joiner takes
+ *      JOINED back: the id is stale to all others when its call returns,
+ *      though the ender may still be on its way.
  *   3. A joiner that leaves before the end sets joiner_gen to 0 and takes
  *      JOINED back, in this order, so the next joiner starts from 0.
  *
@@ -34,7 +36,8 @@
  * elsewhere the child must be as it was: while it runs, JOINED is taken back;
  * if it has ended, the ender's REAPED is waited for, which is its last touch,
  * and both are taken back. That is a few instructions of a thread that waits
- * for nothing; so the leaver yields until then.
+ * for nothing; so the leaver yields until then. It may be woken long before it
+ * runs: meanwhile JOINED and REAPED tell others that it is busy, not stale.
  *
  * Why not the generation in the life word: it has 48 bits, and version and
  * joiner's index leave 8.

@@ -225,14 +225,15 @@ inline consume()
     fi
 }
 
-/* weft__life_reap(), and consume if it is the second. */
-inline reap()
+/* weft__life_reap(), or of the joiner, who drops JOINED, weft__life_reap_joined();
+ * and consume if it is the second. */
+inline reap(drop)
 {
     atomic {
         TOUCH;
         assert(VERSION(life) == 0);
         seen = life;
-        life = life | REAPED
+        life = (life | REAPED) & ~drop
     }
     if
     :: seen & REAPED -> consume()
@@ -281,7 +282,7 @@ proctype Ender()
         fi;
         if
         :: won -> ready(j)
-        :: else -> reap()
+        :: else -> reap(0)
         fi
     :: else
     fi;
@@ -356,7 +357,7 @@ joined:
         fi
     }
     atomic { TOUCH; assert(result); got++ }
-    reap();
+    reap(JOINED);
 
 out:
     atomic { seen = 0; why = 0 } /* fewer states */

@@ -120,11 +120,11 @@ plant join 'the ender claims by a generation from before ENDED' \
     's/atomic { TOUCH; g = joiner_gen }/if :: g == 0 -> & :: else fi/
      s/result = true;/& atomic { TOUCH; g = joiner_gen }/'
 plant join 'the ender does not meet the joiner in REAPED' \
-    's/:: else -> reap()/:: else/'
+    's/:: else -> reap(0)/:: else/'
 plant join 'the ender and the joiner both recycle' \
     's/:: seen & REAPED -> consume()/:: true -> consume()/'
 plant join 'a joiner that was not woken by the ender recycles at once' \
-    '/got++ }$/{n;s/reap()/consume()/;}'
+    '/got++ }$/{n;s/reap(JOINED)/consume()/;}'
 plant join 'the commit does not look at the child' \
     's/:: child && /:: false \&\& /'
 # shellcheck disable=SC2016 # the $ is sed's

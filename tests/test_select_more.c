@@ -190,6 +190,64 @@ WEFT_TEST(one_that_ends_while_it_is_left_can_be_joined)
 }
 END_TEST
 
+struct third {
+    weft_chan_t *start;
+    weft_chan_t *told;
+    weft_fiber_t child;
+};
+
+static void *end_after_two_sends(void *arg)
+{
+    struct third *t = arg;
+
+    must_code(weft_chan_recv(t->start, NULL), 0);
+    must_code(weft_chan_send(ch, NULL), 0);
+    must_code(weft_chan_send(t->told, NULL), 0);
+    return t;
+}
+
+/* Comes before the select that was woken first, and has to come again. */
+static void *join_until_it_may(void *arg)
+{
+    struct third *t = arg;
+    void *result = NULL;
+    int code;
+
+    must_code(weft_chan_recv(t->told, NULL), 0);
+    while ((code = weft_join(t->child, &result)) == -EBUSY)
+        weft_yield();
+    must_code(code, 0);
+    must_code(weft_join_try(t->child, NULL), -ESRCH);
+    return result;
+}
+
+/* Who has ended under a select that was woken by something else, and has not
+ * run since, is busy: it is there for others when the select has left. */
+WEFT_TEST(one_that_ended_is_busy_until_the_select_has_left_it)
+{
+    struct third t = { .start = new_chan(0, 0), .told = new_chan(0, 0) };
+
+    ch = new_chan(0, 0);
+    for (int i = 0; i < 300; i++) {
+        weft_fiber_t child = spawn(end_after_two_sends, &t);
+        weft_case_t cases[] = { WEFT_RECV(ch, NULL), WEFT_JOIN(child, NULL) };
+        struct selecting s = { cases, 2, WEFT_FOREVER, -1 };
+        weft_fiber_t waiting = parked_select(&s);
+        weft_fiber_t other = spawn(join_until_it_may, &t);
+
+        t.child = child;
+        wait_until_parked(other);
+        must_code(weft_chan_send(t.start, NULL), 0);
+        ck_assert_ptr_eq(join(other), &t);
+        join(waiting);
+        ck_assert_int_eq(s.answer, 0);
+    }
+    weft_chan_unref(ch);
+    weft_chan_unref(t.start);
+    weft_chan_unref(t.told);
+}
+END_TEST
+
 /* How it cannot be joined is a status too. */
 WEFT_TEST(a_join_that_cannot_be_is_a_case_that_happened)
 {
@@ -501,6 +559,8 @@ int main(void)
     tcase_add_test(tcase, a_join_at_the_instant_of_the_end_happens);
     tcase_add_test(tcase, a_join_that_did_not_happen_leaves_it_joinable);
     tcase_add_test(tcase, one_that_ends_while_it_is_left_can_be_joined);
+    tcase_add_test(tcase,
+                   one_that_ended_is_busy_until_the_select_has_left_it);
     tcase_add_test(tcase, a_join_that_cannot_be_is_a_case_that_happened);
     tcase_add_test(tcase, the_same_fiber_may_stand_in_two_cases);
     tcase_add_test(tcase, a_deadline_is_a_case_that_happens);
