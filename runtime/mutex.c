@@ -156,6 +156,18 @@ static __attribute__((noinline)) int mutex_lock_slow(struct mutex *m,
     }
 }
 
+/* Nobody has it, but someone is at its list: who has given up waiting, say, and
+ * may lose its processor there. That is no one to say -EAGAIN for. */
+static __attribute__((noinline)) int mutex_try_slow(struct mutex *m,
+                                                    uint64_t me)
+{
+    uint64_t word = weft__word_lock(&m->word);
+    bool free = !(word & MUTEX_OWNER);
+
+    weft__word_unlock(&m->word, free ? word | me : word);
+    return free ? 0 : -EAGAIN;
+}
+
 int weft_mutex_lock_try(weft_mutex_t *mutex)
 {
     struct mutex *m = mutex_of(mutex);
@@ -176,7 +188,11 @@ int weft_mutex_lock_try(weft_mutex_t *mutex)
     if (weft__cas(&m->word, &seen, me, ACQUIRE, RELAXED) ||
         mutex_grab(m, me, 0))
         return 0;
-    return (seen & MUTEX_OWNER) == me ? -EDEADLK : -EAGAIN;
+    if ((seen & MUTEX_OWNER) == me)
+        return -EDEADLK;
+    /* relaxed: whoever owns it, owns it while we are here. */
+    return weft__load(&m->word, RELAXED) & MUTEX_OWNER ? -EAGAIN
+                                                       : mutex_try_slow(m, me);
 }
 
 /* On a thread that runs no fiber, which may own but not wait. */

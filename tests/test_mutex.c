@@ -2,6 +2,8 @@
  * Mutexes: what they keep apart, in which order they let in, what they hand
  * on. Misuse is in test_misuse.c, freeing in test_free.c.
  */
+#include "sched/os.h"
+#include "sched/wordlock.h"
 #include "tests/support_prim.h"
 
 static weft_mutex_t mutex;
@@ -287,6 +289,34 @@ WEFT_TEST(a_foreign_owner_lets_a_waiter_in)
 }
 END_TEST
 
+/* As one who has given up, takes itself off the list, and loses its processor
+ * there. */
+static void stand_at_the_list(void *arg)
+{
+    weft__au64 *word = arg;
+    uint64_t free = weft__word_lock(word);
+
+    weft__store(&in, 1, RELEASE);
+    while (!(weft__load(word, ACQUIRE) & WEFT__WORD_SLEEPER) &&
+           !weft__load(&stop, ACQUIRE))
+        weft__os_thread_yield();
+    weft__word_unlock(word, free);
+}
+
+/* Nobody holds it, so it can be had. */
+WEFT_TEST(a_try_sees_through_one_who_is_at_the_list)
+{
+    struct foreign t;
+
+    foreign_start(&t, stand_at_the_list, &mutex);
+    wait_for(&in, 1);
+    ck_code(weft_mutex_lock_try(&mutex), 0);
+    weft__store(&stop, 1, RELEASE);
+    foreign_join(&t);
+    ck_code(weft_mutex_unlock(&mutex), 0);
+}
+END_TEST
+
 /* Whoever waits for what is never given is told, and is off the list. */
 static void *wait_in_vain(void *arg)
 {
@@ -354,6 +384,7 @@ int main(void)
     tcase_add_test(tcase,
                    a_hog_that_never_yields_cannot_starve_another_worker);
     tcase_add_test(tcase, a_foreign_owner_lets_a_waiter_in);
+    tcase_add_test(tcase, a_try_sees_through_one_who_is_at_the_list);
     tcase_add_test(tcase, a_program_asleep_for_a_mutex_is_told);
     tcase_add_test(tcase, the_first_fiber_asleep_for_a_lost_mutex_is_told);
     suite_add_tcase(suite, tcase);
