@@ -67,6 +67,7 @@ static void forked(void)
     weft__set_self(NULL);
     weft__desc_forked();
     weft__signal_forked();
+    weft__foreigners_forked();
     if (weft__load(&state, RELAXED) == STOPPED)
         return;
     weft__store(&state, FORKED, RELAXED);

@@ -108,8 +108,7 @@ bool weft__deadlock_look(struct weft__worker *w)
     uint64_t pending, before;
 
     if (mode == WEFT_DEADLOCK_NEVER ||
-        (mode == WEFT_DEADLOCK_AUTO &&
-         weft__load(&weft__sched.foreigners, ACQUIRE)))
+        (mode == WEFT_DEADLOCK_AUTO && weft__foreigners()))
         return false;
     /* acquire: the last job's wake comes before its count. */
     pending = weft__load(&weft__sched.pending, ACQUIRE);

@@ -18,6 +18,10 @@
 #include "sched/park.h"
 #include "sched/worker.h"
 
+#ifdef WEFT_SIM
+#include "sched/seam.h"
+#endif
+
 static void record_end(void *record)
 {
     struct weft__fiber *f = record;
@@ -61,18 +65,58 @@ bool weft__on_lane(void)
     return self && weft__load(&self->stack, RELAXED) & WEFT__FIBER_LANE;
 }
 
+/* Neither of the two is in weft__sched, which the next start clears: who called
+ * in before it may come again. */
+static weft__au32 foreigner; /* 0; the one that called in; or any */
+static weft__au32 visits;
+
+#define FOREIGNER_ANY ((uint32_t)-1)
+
 void weft__foreigner_note(void)
 {
+    uint32_t seen, me;
+
     /* A lane's jobs are counted: see weft__pending_add(). */
     if (weft__on_lane())
         return;
     /* relaxed: a mark that stays. */
-    if (!weft__load(&weft__sched.foreigners, RELAXED))
-        weft__store(&weft__sched.foreigners, 1, RELEASE);
+    seen = weft__load(&foreigner, RELAXED);
+    if (seen == FOREIGNER_ANY)
+        return;
+    /* In a run it is not the caller of weft_run(), who is in there. relaxed:
+     * who comes while one begins is asked for its name. */
+    me = weft__load(&weft__sched.running, RELAXED) ? FOREIGNER_ANY
+                                                   : (uint32_t)weft__os_tid();
+    /* release: pairs with weft__foreigners(). */
+    while (seen != me &&
+           !weft__cas(&foreigner, &seen, seen == 0 ? me : FOREIGNER_ANY,
+                      RELEASE, RELAXED)) {
+    }
 }
 
-/* Not in weft__sched, which the next start clears. */
-static weft__au32 visits;
+bool weft__foreigners(void)
+{
+    return weft__load(&foreigner, ACQUIRE) != 0;
+}
+
+void weft__foreigners_begin(void)
+{
+    uint32_t me = (uint32_t)weft__os_tid();
+
+#ifdef WEFT_SIM
+    /* A simulated world has no past. */
+    if (weft__seam != NULL) {
+        weft__init(&foreigner, 0);
+        return;
+    }
+#endif
+    (void)weft__cas(&foreigner, &me, 0, RELAXED, RELAXED);
+}
+
+void weft__foreigners_forked(void)
+{
+    weft__store(&foreigner, 0, RELAXED);
+}
 
 bool weft__visit_begin(void)
 {

@@ -89,6 +89,7 @@ static int sched_start(const struct weft__sched_config *config)
     int status;
 
     clear(s, sizeof(*s));
+    weft__foreigners_begin();
     s->config = *config;
     s->workers = kept;
     weft__lock_asymmetric = weft__os_membarrier_init();

@@ -70,8 +70,14 @@ static inline struct weft__fiber *weft__fiber_self(void)
 struct weft__fiber *weft__owner_self(void);
 
 /* A thread that is not ours has called in, and may do so again: a program
- * asleep is not dead. Cheap after the first time. */
+ * asleep is not dead. Cheap after the first time in a run. */
 void weft__foreigner_note(void);
+/* Has one ever, in this run or before it? */
+bool weft__foreigners(void);
+/* The start of a run: what its caller did itself does not count. */
+void weft__foreigners_begin(void);
+/* A forked child: the others are not here. */
+void weft__foreigners_forked(void);
 
 /* The calling fiber; NULL: a thread that runs none, which is noted. */
 static inline struct weft__fiber *weft__caller(void)

@@ -123,7 +123,6 @@ struct weft__sched {
     weft__au32 quit;
     weft__au32 stopping;
     weft__au64 pending; /* what may wake a fiber from outside */
-    weft__au32 foreigners;
     weft__au32 entry_done;
 
     /* Sleepers: a bit each that nobody has sent for, and how many. See idle.c. */

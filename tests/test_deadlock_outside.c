@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "netpoll/desc.h"
@@ -285,6 +286,63 @@ static void be_woken_by_the_first_call(int i)
     weft_chan_unref(ch);
 }
 
+/* Before the run, too: it may be about to come again. */
+START_TEST(nothing_is_said_if_a_foreign_thread_called_before_the_start)
+{
+    weft_chan_t *ch = new_chan(0, 0);
+    pthread_t outside;
+
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(pthread_create(&outside, NULL, call_in, ch), 0);
+        pthread_join(outside, NULL);
+        if (_i == 0)
+            call_in(ch);
+        ck_assert_int_eq(run_with(NULL, be_woken_by_the_first_call, 0), 0);
+    }
+    weft_chan_unref(ch);
+}
+END_TEST
+
+static void sleep_for_ever(int i)
+{
+    weft_chan_t *ch = new_chan(0, 0);
+
+    (void)i;
+    listen_to_stderr();
+    ck_code(weft_chan_recv(ch, NULL), -EDEADLK);
+    ck_assert_int_eq(times_said("deadlock"), 1);
+    weft_chan_unref(ch);
+}
+
+static int run_asleep(void)
+{
+    return run_with(NULL, sleep_for_ever, 0);
+}
+
+/* What the caller of weft_run() did before it, or the parent's threads did, says
+ * nothing of who may come. */
+START_TEST(it_is_said_if_nobody_else_has_called)
+{
+    weft_chan_t *ch = new_chan(0, 0);
+    pthread_t outside;
+
+    call_in(ch);
+    ck_assert_int_eq(run_asleep(), 0);
+    ck_assert_int_eq(pthread_create(&outside, NULL, call_in, ch), 0);
+    pthread_join(outside, NULL);
+    if (_i == 1) {
+        pid_t child = fork();
+        int status = 0;
+
+        if (child == 0)
+            _exit(run_asleep() != 0);
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_int_eq(status, 0);
+    }
+    weft_chan_unref(ch);
+}
+END_TEST
+
 struct outside {
     pthread_t thread;
     struct weft__use use;
@@ -368,6 +426,10 @@ int main(void)
     TCase *tc = tcase_create("outside");
 
     tcase_add_test(tc, nothing_is_said_once_a_foreign_thread_has_called_in);
+    tcase_add_loop_test(
+        tc, nothing_is_said_if_a_foreign_thread_called_before_the_start, 0,
+        2);
+    tcase_add_loop_test(tc, it_is_said_if_nobody_else_has_called, 0, 2);
     tcase_add_test(
         tc, nothing_is_said_while_a_close_waits_for_a_call_of_a_thread);
     tcase_add_loop_test(tc,
