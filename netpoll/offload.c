@@ -165,22 +165,34 @@ static void threads_join(struct weft__lane_thread *list)
     }
 }
 
-/* There is no thread, and none to be had: nobody would come for the jobs that
- * wait, among them those that found another's thread under way and made none.
- * The lock is held; the batch is let go after it. */
+/* A thread could not be had, and threads that are free come for the first in the
+ * queue only. Of those behind, among them some that found another's thread under
+ * way and made none, who may stay? If there are threads at work, those that wait
+ * for one of them. But not those that may not wait, nor those that wait for the
+ * outside: so do the ones at work, and perhaps for ever. The lock is held; the
+ * batch is let go after it. */
 static void queue_refuse(struct weft__lane *lane, struct weft__batch *batch)
 {
-    struct weft__job *job;
+    unsigned free = lane->threads - lane->running;
+    struct weft__job *job, *next;
 
-    while ((job = queue_pop(lane))) {
+    for (job = lane->queue.first; job; job = next) {
+        next = job->next;
+        if (free > 0) {
+            free--;
+            continue;
+        }
+        if (lane->threads > 0 && !job->stop && !job->eager)
+            continue;
+        jobs_remove(&lane->queue, job);
+        lane->queued--;
         job->state = WEFT__JOB_REFUSED;
         if (weft__claim(job->fiber, job->gen, WEFT__CAUSE_RETRY))
             weft__batch_add(batch, job->fiber);
     }
 }
 
-/* One more thread, already counted. If it cannot be had and there is no other,
- * all jobs are refused. */
+/* One more thread, already counted. */
 static void thread_add(struct weft__lane *lane)
 {
     struct weft__lane_thread *one = malloc(sizeof(*one));
@@ -197,8 +209,10 @@ static void thread_add(struct weft__lane *lane)
     if (!made)
         free(one);
     weft__lock_acquire(&lane->lock);
-    if (!made && --lane->threads == 0)
+    if (!made) {
+        lane->threads--;
         queue_refuse(lane, &batch);
+    }
     over = lane->over;
     lane->over = NULL;
     weft__lock_release(&lane->lock);
@@ -369,7 +383,11 @@ static int job_wait(struct weft__lane *lane, struct weft__job *job,
         weft__lock_release(&lane->lock);
         return job_drop(job, status);
     }
-    job->gen = weft__park_open_until(job->fiber, 0, job->what, job, deadline);
+    /* An eager one is a call that may not wait, by a thread that comes at once:
+     * like such a call it does not look at the cancel. */
+    job->gen = weft__park_open_until(job->fiber,
+                                     job->eager ? WEFT__WAKE_NO_CANCEL : 0,
+                                     job->what, job, deadline);
     grow = queue_push(lane, job, &ring);
     weft__lock_release(&lane->lock);
     if (ring)

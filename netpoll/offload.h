@@ -16,7 +16,7 @@
  *
  *     QUEUED -> RUNNING -> FINISHED     the fiber's again
  *        |         \-----> ABANDONED    the thread's, which drops it
- *        |\--------------> REFUSED      no thread is to be had
+ *        |\--------------> REFUSED      no thread is to be had for it
  *        \---------------> taken back
  *
  * All of it under the lane's lock.
@@ -46,7 +46,8 @@ struct weft__job {
     void *arg;
     const char *what;               /* for dumps */
     int fd;                         /* the descriptor it works on, or -1 */
-    void (*stop)(void *arg);        /* or NULL; by its fiber, at most once */
+    void (*stop)(void *arg);        /* or NULL; by its fiber, at most once. Who
+                                       has one waits for the outside */
     void (*drop)(struct weft__job *job); /* or NULL: not to be abandoned */
     bool eager; /* if it would be queued: -EAGAIN */
 
@@ -126,8 +127,8 @@ void weft__lane_close(struct weft__lane *lane);
  * that runs is waited for, and its result counts.
  *
  * Returns 0; -ECANCELED or -ETIMEDOUT (-EAGAIN with WEFT_NOW): fn did not run;
- * -EAGAIN: the lane has no thread and the system gives none; -EPERM: `self` is
- * NULL. The look at the cancel on entry is the caller's.
+ * -EAGAIN: the system gives no thread, and the lane has none (or none that is
+ * free, for a job that waits for the outside); -EPERM: `self` is NULL. The look at the cancel on entry is the caller's.
  */
 int weft__lane_run(struct weft__lane *lane, struct weft__fiber *self,
                    void *(*fn)(void *), void *arg, void **result,

@@ -8,7 +8,9 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "netpoll/offload.h"
 #include "sched/atomic.h"
+#include "sched/sched.h"
 
 /* As in support.h, which belongs to the other library. */
 #define ck_code(call, expected)                                             \
@@ -155,6 +157,65 @@ START_TEST(who_gets_no_thread_waits_for_one_that_is_there)
 }
 END_TEST
 
+/* --- One that waits for the outside, and no more ------------------------------------- */
+
+static void stop_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void *wait_for_the_outside(void *arg)
+{
+    struct weft__job job = { .fn = wait_at_gate,
+                             .what = "test",
+                             .fd = -1,
+                             .stop = stop_nothing,
+                             .eager = arg != NULL };
+
+    return (void *)(intptr_t)weft__lane_do(&weft__lanes[WEFT__LANE_FD],
+                                           weft__fiber_self(), &job,
+                                           WEFT_FOREVER);
+}
+
+static long join_answer(weft_fiber_t f)
+{
+    void *answer;
+
+    ck_assert_int_eq(weft_join(f, &answer), 0);
+    return (long)(intptr_t)answer;
+}
+
+/* The lane has a thread that waits for input that may never come: who gets none
+ * of its own is told, whether it may wait or not. */
+static int refuse_behind_the_outside(void *arg)
+{
+    weft_fiber_t first, f;
+
+    (void)arg;
+    ck_assert_int_eq(weft_spawn(&first, wait_for_the_outside, NULL), 0);
+    while (stats().fd_lane.running != 1)
+        weft_yield();
+    for (int eager = 0; eager < 2; eager++) {
+        weft__sim_fault(WEFT__FAULT_THREAD, 1, -EAGAIN);
+        ck_assert_int_eq(
+            weft_spawn(&f, wait_for_the_outside, eager ? &gate : NULL), 0);
+        ck_assert_int_eq(join_answer(f), -EAGAIN);
+        ck_assert_uint_eq(stats().fd_lane.threads, 1);
+        ck_assert_uint_eq(stats().fd_lane.queued, 0);
+    }
+    weft__store(&gate, 1, RELEASE);
+    ck_assert_int_eq(join_answer(first), 0);
+    return 0;
+}
+
+START_TEST(who_waits_for_the_outside_is_not_queued_behind_another)
+{
+    run(refuse_behind_the_outside);
+}
+END_TEST
+
+/* --- Now and then ---------------------------------------------------------------------- */
+
 /* Now and then a thread can be had: each job runs or is refused. */
 static int sometimes(void *arg)
 {
@@ -265,6 +326,7 @@ int main(void)
     tcase_add_test(tc, a_lane_without_a_thread_says_so);
     tcase_add_test(tc, all_who_wait_for_a_thread_that_never_comes_are_told);
     tcase_add_test(tc, who_gets_no_thread_waits_for_one_that_is_there);
+    tcase_add_test(tc, who_waits_for_the_outside_is_not_queued_behind_another);
     tcase_add_test(tc, each_job_runs_or_is_refused);
     tcase_add_test(tc, a_wait_for_a_signal_says_what_it_lacks);
     tcase_add_test(tc, a_thread_that_gets_no_record_owns_nothing);

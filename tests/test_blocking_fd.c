@@ -283,6 +283,34 @@ WEFT_TEST(what_is_there_is_had_though_it_is_late)
 }
 END_TEST
 
+static void *get_what_is_there(void *arg)
+{
+    const int *ends = arg;
+
+    ck_code(weft_cancel(weft_self()), 0);
+    for (int i = 0; i < 100; i++) {
+        char c = 0;
+
+        must(write(ends[1], "x", 1) == 1);
+        await_bytes(ends[0]);
+        must_code(weft_read_until(ends[0], &c, 1, WEFT_NOW), 1);
+        must(c == 'x');
+    }
+    return NULL;
+}
+
+/* A call that may not wait does not look at the cancel, nor does the wait for
+ * the thread that makes it. */
+WEFT_TEST(what_is_there_is_had_by_one_who_is_cancelled)
+{
+    int ends[2];
+
+    open_ends((enum kind)_i, ends, 0, -1);
+    join(spawn(get_what_is_there, ends));
+    close_ends(ends);
+}
+END_TEST
+
 static int full_ends[2];
 
 static void late_and_full(int i)
@@ -360,6 +388,8 @@ int main(void)
                    a_pipe_that_breaks_under_a_threads_write_kills_no_one);
     tcase_add_loop_test(tcase, what_is_there_is_had_though_it_is_late, 0,
                         KINDS);
+    tcase_add_loop_test(tcase, what_is_there_is_had_by_one_who_is_cancelled,
+                        0, KINDS);
     tcase_add_test(tcase, who_may_not_wait_is_not_queued);
     tcase_add_test(tcase, without_a_descriptor_the_wait_says_so);
     suite_add_tcase(suite, tcase);
