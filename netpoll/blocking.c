@@ -482,3 +482,16 @@ void weft__blocking_close_end(struct weft__blocking_close *c)
     *link = c->guests.next;
     weft__lock_release(&guests_lock);
 }
+
+/* --- fork ----------------------------------------------------------------------- */
+
+/* Of the parent's threads none is here, and those of its bells that are kept
+ * would be rung by both. */
+void weft__blocking_forked(void)
+{
+    bells_lock = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_PRIMITIVE);
+    guests_lock = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_PRIMITIVE);
+    guests = NULL;
+    guests_bars = NULL;
+    weft__blocking_shut();
+}

@@ -65,4 +65,7 @@ void weft__blocking_close_end(struct weft__blocking_close *c);
 /* Close the eventfds that are kept for the next wait: at the end of a run. */
 void weft__blocking_shut(void);
 
+/* In a forked child: no one waits, and it has no eventfd of its parent's. */
+void weft__blocking_forked(void);
+
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sched/os.h"
 #include "sched/sched.h"
@@ -469,6 +470,16 @@ void weft__lane_unbar(struct weft__lane *lane, struct weft__lane_bar *bar)
         link = &(*link)->next;
     *link = bar->next;
     weft__lock_release(&lane->lock);
+}
+
+/* --- fork ----------------------------------------------------------------------- */
+
+void weft__lane_forked(struct weft__lane *lane)
+{
+    const char *name = lane->name;
+
+    memset(lane, 0, sizeof(*lane));
+    lane->name = name;
 }
 
 /* --- Looking in --------------------------------------------------------------- */

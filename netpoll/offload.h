@@ -150,6 +150,9 @@ void weft__lane_bar(struct weft__lane *lane, struct weft__lane_bar *bar,
                     int fd);
 void weft__lane_unbar(struct weft__lane *lane, struct weft__lane_bar *bar);
 
+/* In a forked child, which has none of the threads, and no one who waits. */
+void weft__lane_forked(struct weft__lane *lane);
+
 void weft__lane_stats(struct weft__lane *lane, struct weft__lane_stats *out);
 
 #endif

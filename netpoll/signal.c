@@ -276,6 +276,10 @@ void weft__signal_close(void)
 
 void weft__signal_forked(void)
 {
+    lock = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_PRIMITIVE);
+    dispatcher = NULL;
+    first = NULL;
+    kept_count = 0;
     weft__sig_forked();
 }
 

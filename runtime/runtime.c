@@ -66,6 +66,9 @@ static void forked(void)
 {
     weft__set_self(NULL);
     weft__desc_forked();
+    for (int i = 0; i < WEFT__LANES; i++)
+        weft__lane_forked(&weft__lanes[i]);
+    weft__blocking_forked();
     weft__signal_forked();
     weft__foreigners_forked();
     if (weft__load(&state, RELAXED) == STOPPED)

@@ -4,9 +4,13 @@
  */
 #include "tests/support.h"
 
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "netpoll/offload.h"
 #include "sched/os.h"
 
 static struct {
@@ -216,6 +220,71 @@ START_TEST(a_child_of_a_process_at_rest_may_run)
 }
 END_TEST
 
+static int eventfds(void)
+{
+    char path[300], is[64];
+    DIR *dir = opendir("/proc/self/fd");
+    int n = 0;
+
+    ck_assert_ptr_nonnull(dir);
+    for (struct dirent *d; (d = readdir(dir));) {
+        ssize_t got;
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%s", d->d_name);
+        got = readlink(path, is, sizeof(is) - 1);
+        is[got > 0 ? got : 0] = 0;
+        n += strcmp(is, "anon_inode:[eventfd]") == 0;
+    }
+    closedir(dir);
+    return n;
+}
+
+/* Who waits for a descriptor in blocking mode is called out of it by an eventfd
+ * that is kept for the next: with one that it shares, a child would hear its
+ * parent's calls, and the parent miss them. */
+START_TEST(a_child_waits_by_eventfds_of_its_own)
+{
+    int fds[2], status = 0;
+    pid_t child;
+    char c;
+
+    ck_assert_int_eq(weft_run(NULL, entry, NULL, NULL), 0);
+    ck_assert_int_eq(pipe(fds), 0);
+    ck_assert_int_eq(weft_read_until(fds[0], &c, 1, weft_after(WEFT_MS(1))),
+                     -ETIMEDOUT);
+    ck_assert_int_eq(eventfds(), 1);
+    child = fork();
+    if (child == 0) {
+        alarm(20);
+        _exit(eventfds());
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(eventfds(), 1);
+}
+END_TEST
+
+/* As if another thread asked for the lanes' figures: it is not there any more. */
+START_TEST(a_child_waits_for_no_thread_of_its_parents)
+{
+    int status = 0;
+    pid_t child;
+
+    ck_assert_int_eq(weft_run(NULL, entry, NULL, NULL), 0);
+    for (int i = 0; i < WEFT__LANES; i++)
+        weft__lock_acquire(&weft__lanes[i].lock);
+    child = fork();
+    if (child == 0) {
+        alarm(20);
+        _exit(weft_run(NULL, entry, NULL, NULL) == 0 ? 0 : 1);
+    }
+    for (int i = 0; i < WEFT__LANES; i++)
+        weft__lock_release(&weft__lanes[i].lock);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fork");
@@ -224,6 +293,8 @@ int main(void)
     tcase_add_test(tcase, the_child_of_a_fiber_is_answered);
     tcase_add_test(tcase, the_child_of_a_blocking_job_is_answered);
     tcase_add_test(tcase, a_child_of_a_process_at_rest_may_run);
+    tcase_add_test(tcase, a_child_waits_by_eventfds_of_its_own);
+    tcase_add_test(tcase, a_child_waits_for_no_thread_of_its_parents);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
