@@ -5,16 +5,18 @@
  * bytes, valid when zero-filled:
  *
  *     weft_mutex_lock(&m);
- *     while (queue_empty())
- *         weft_cond_wait(&nonempty, &m);
- *     ...
+ *     while (queue_empty() && status == 0)
+ *         status = weft_cond_wait(&nonempty, &m);
+ *     if (status == 0)
+ *         ...                              there is something in it
  *     weft_mutex_unlock(&m);
  *
  * A wait ends by a signal, and never by itself: no spurious wake-ups. The loop
- * is there because another fiber may come first to the mutex. A signal wakes
+ * is there because another fiber may come first to the mutex; it looks at the
+ * answer because one who is cancelled does not wait any more. A signal wakes
  * the one who has waited longest; if that one has just given up, the next.
- * Whoever returns from a wait may free the condition at once, if no one else
- * will use it.
+ * Whoever a signal let go may free the condition at once, if no one else will
+ * use it.
  */
 #ifndef WEFT_COND_H
 #define WEFT_COND_H

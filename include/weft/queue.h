@@ -125,7 +125,7 @@ WEFT_API WEFT_MUST_CHECK int weft_queue_get_try(weft_queue_t *q, void *value);
  *
  * Blocks:   never. From anywhere.
  * Returns:  0
- *           -EINVAL  q is NULL, or more were declared done than were put
+ *           -EINVAL  q is NULL, or more were declared done than were got
  */
 WEFT_API int weft_queue_done(weft_queue_t *q);
 

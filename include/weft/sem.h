@@ -6,14 +6,15 @@
  * permits:
  *
  *     weft_sem_t slots = WEFT_SEM_INIT(10);      at most ten at once
- *     weft_sem_acquire(&slots, 1);
+ *     if (weft_sem_acquire(&slots, 1) != 0)
+ *         return;                                cancelled: it has none
  *     ...
  *     weft_sem_release(&slots, 1);
  *
  * First come, first served: one who wants many is not overtaken by those who
  * want few, and so gets them in the end. Permits belong to nobody: whoever
- * likes may release. Whoever returns from an acquire may free the semaphore
- * at once, if no one else will use it.
+ * likes may release. Whoever has got permits may free the semaphore at once, if
+ * no one else will use it.
  */
 #ifndef WEFT_SEM_H
 #define WEFT_SEM_H

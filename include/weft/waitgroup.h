@@ -7,9 +7,11 @@
  *     weft_waitgroup_t wg = WEFT_WAITGROUP_INIT;
  *     weft_waitgroup_add(&wg, n);          before the n are started
  *     ...                                  each of them: weft_waitgroup_done
- *     weft_waitgroup_wait(&wg);
+ *     status = weft_waitgroup_wait(&wg);
  *
- * Whoever returns from the wait may free the group at once.
+ * Whoever gets 0 from the wait may free the group at once. Whoever is cancelled
+ * gets -ECANCELED, and the n are still at it: a group on the stack, or whatever
+ * else the n use, calls for a shield around the wait (weft_shield_begin()).
  */
 #ifndef WEFT_WAITGROUP_H
 #define WEFT_WAITGROUP_H
