@@ -73,7 +73,8 @@ static bool looks_numeric(const char *node)
 }
 
 /*
- * false: a server, or at least a file, has to be asked.
+ * false: a server, or at least a file, has to be asked. What is no address may
+ * be a name; what is wrong with one is wrong whoever is asked.
  *
  * Without AI_ADDRCONFIG, which has no meaning for an address that is given,
  * and makes glibc talk to the kernel with several pages of stack; a fiber may
@@ -98,7 +99,7 @@ static bool resolve_numeric(struct weft__fiber *self, const char *node,
     numeric.ai_flags |= AI_NUMERICHOST | AI_NUMERICSERV;
     /* The function itself: it asks nobody, so none stands in for it. */
     *code = resolve_code(getaddrinfo(node, service, &numeric, res), EINVAL);
-    return *code == 0;
+    return *code != resolve_code(EAI_NONAME, 0);
 }
 
 /* --- What does ------------------------------------------------------------------ */
@@ -166,8 +167,9 @@ int weft__resolve(struct weft__fiber *self, const char *node,
     int code;
 
     if (resolve_numeric(self, node, service, hints, &found, &code)) {
-        *res = found;
-        return 0;
+        if (code == 0)
+            *res = found;
+        return code;
     }
 #ifdef WEFT_SIM
     /* No run depends on the outside. */

@@ -198,6 +198,38 @@ START_TEST(a_resolvers_code_is_libuvs)
 }
 END_TEST
 
+/* Nobody has to be asked whether an address is of that family. */
+static void ask_for_another_family(void *arg)
+{
+    struct addrinfo hints = { .ai_family = AF_INET6 }, *found = NULL;
+
+    (void)arg;
+    ck_code(weft_getaddrinfo("127.0.0.1", "80", &hints, &found), -3000);
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_flags = ~0;
+    hints.ai_flags &= ~AI_IDN;
+    ck_code(weft_getaddrinfo_until("::1", "80", &hints, &found, WEFT_NOW),
+            -3002);
+    ck_assert_ptr_null(found);
+}
+
+static void ask_nobody_for_another_family(int i)
+{
+    (void)i;
+    ask_for_another_family(NULL);
+    on_thread(ask_for_another_family, NULL);
+    on_lane(ask_for_another_family, NULL);
+    ck_assert_uint_eq(weft__load(&asked, RELAXED), 0);
+    ck_assert_uint_eq(jobs_begun(WEFT__LANE_RESOLVE), 0);
+}
+
+START_TEST(what_is_wrong_with_an_address_needs_no_server)
+{
+    begin();
+    run_body(ask_nobody_for_another_family, 0);
+}
+END_TEST
+
 static void misuse_outside(void *arg)
 {
     struct addrinfo *found = NULL;
@@ -285,6 +317,7 @@ int main(void)
     tcase_add_test(tcase, localhost_is_found);
     tcase_add_loop_test(tcase, a_resolvers_code_is_libuvs, 0,
                         sizeof(codes) / sizeof(codes[0]));
+    tcase_add_test(tcase, what_is_wrong_with_an_address_needs_no_server);
     tcase_add_test(tcase, misuse_has_its_code);
     tcase_add_test(tcase, no_memory_is_said);
     suite_add_tcase(suite, tcase);

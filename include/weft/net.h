@@ -25,12 +25,16 @@ struct addrinfo; /* <netdb.h> */
 
 /*
  * The addresses of `node` and `service`, as getaddrinfo(3) finds them. Its
- * EAI_ codes come back as libuv has them, from -3000 down: weft_err_name() and
- * weft_strerror() know them.
+ * EAI_ codes come back as libuv has them, UV_EAI_ADDRFAMILY (-3000) to
+ * UV_EAI_SOCKTYPE (-3011), and not as <netdb.h> does, where they are the numbers
+ * of errno: below, -EAI_NONAME stands for UV_EAI_NONAME (-3008). weft_err_name()
+ * and weft_strerror() know them.
  *
- * A numeric address is answered at once. A name is looked up by a thread of a
- * lane that does nothing else (weft_config_t: resolve_threads); a name server
- * that is slow or silent keeps no file, terminal or weft_blocking() waiting.
+ * A numeric address with a numeric service, or none, is answered at once. All
+ * else is looked up by a thread of a lane that does nothing else (weft_config_t:
+ * resolve_threads), and so is, for a fiber, a NULL node, for which the C library
+ * wants more stack than the smallest fiber has. A name server that is slow or
+ * silent keeps no file, terminal or weft_blocking() waiting.
  *
  * Blocks:   the calling fiber, until there is an answer or `deadline`. A
  *           cancellation point. Both end the wait at once, also while a
@@ -39,8 +43,8 @@ struct addrinfo; /* <netdb.h> */
  * Returns:  0            *res is a list of one address or more
  *           -ETIMEDOUT   the deadline passed first
  *           -ECANCELED   the fiber was cancelled first
- *           -EAGAIN      `deadline` is WEFT_NOW and a server would have to be
- *                        asked; or the lane has no thread and the system
+ *           -EAGAIN      `deadline` is WEFT_NOW and a thread would have to
+ *                        look it up; or the lane has none and the system
  *                        gives none
  *           -EINVAL      res is NULL, or both node and service are
  *           -ENOMEM      no memory

@@ -42,8 +42,9 @@ typedef struct weft_listen {
  * getsockname(2) tells. The port may be taken again at once after an earlier
  * owner has ended (SO_REUSEADDR).
  *
- * Blocks:   the calling fiber, while a name is looked up. A cancellation
- *           point then. From a foreign thread with numeric addresses only.
+ * Blocks:   the calling fiber, while a thread looks up a name, or what NULL is
+ *           (see weft_getaddrinfo()). A cancellation point then. From a foreign
+ *           thread with numeric addresses or NULL only.
  * Returns:  the descriptor
  *           -EINVAL            service is NULL; opt's size is none that weft
  *                              knows, its backlog negative, its flags unknown
