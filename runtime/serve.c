@@ -340,6 +340,11 @@ int weft_serve(int listen_fd, void (*handler)(int fd, void *arg), void *arg,
     if (s->opt.grace == 0)
         s->opt.grace = SERVE_GRACE;
     s->stats = opt->stats ? opt->stats : &s->own;
+    tell(&s->stats->accepted, 0);
+    tell(&s->stats->active, 0);
+    tell(&s->stats->most, 0);
+    tell(&s->stats->refused, 0);
+    tell(&s->stats->late, 0);
 
     status = serve(s, listen_fd);
     stop(s);

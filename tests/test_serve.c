@@ -35,6 +35,7 @@ static void server_open(struct server *s, void (*handler)(int, void *))
 {
     *s = (struct server){ .handler = handler, .opt = WEFT_SERVE_INIT };
     s->opt.stats = &s->stats;
+    s->stats = (weft_serve_stats_t){ 9, 9, 9, 9, 9 }; /* of another server */
     s->opt.grace = -1;
     s->listener = net_listen(1024, &s->where);
 }

@@ -48,7 +48,7 @@ typedef struct weft_serve {
                                   they are cancelled. Default: 5 s; negative:
                                   none */
     size_t stack_size;         /* of a handler's fiber, as in weft_attr_t */
-    weft_serve_stats_t *stats; /* the caller's, or NULL */
+    weft_serve_stats_t *stats; /* the caller's, set to zero; or NULL */
 } weft_serve_t;
 
 #define WEFT_SERVE_INIT { sizeof(weft_serve_t), 0, 0, 0, 0, 0, 0, 0 }
@@ -73,8 +73,9 @@ typedef struct weft_serve {
  * Returns:  -ECANCELED   stopped by a cancel, which stays pending
  *           -EBADF       no such descriptor, or it was closed
  *           -EINVAL      handler is NULL; opt's size is none that weft knows,
- *                        its flags unknown or a timeout negative; or the
- *                        descriptor does not listen
+ *                        its flags unknown, a timeout negative or the
+ *                        stack_size above 1 GiB; or the descriptor does not
+ *                        listen
  *           -ENOTSOCK    not a socket
  *           -EOPNOTSUPP  not of a kind that accepts
  *           -EPERM       not on a fiber
