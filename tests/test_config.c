@@ -13,6 +13,7 @@
 
 #include "runtime/config.h"
 #include "runtime/cpus.h"
+#include "tests/codelog.h"
 
 static const char *const variables[] = {
     "WEFT_WORKERS",  "WEFT_STACK_SIZE",   "WEFT_STOP_TIMEOUT",
@@ -393,10 +394,22 @@ START_TEST(a_bad_field_is_refused_though_a_variable_wins)
 }
 END_TEST
 
+static int never(void *arg)
+{
+    (void)arg;
+    ck_abort_msg("it was started");
+    return 0;
+}
+
 START_TEST(a_seed_in_the_ordinary_library_stops_the_start)
 {
+    int code;
+
     setenv("WEFT_SEED", "7", 1);
     ck_refused(NULL, -ENOSYS, "libweft-sim");
+    code = weft_run(NULL, never, NULL, NULL);
+    codelog("weft_run(", code);
+    ck_assert_int_eq(code, -ENOSYS);
     setenv("WEFT_SEED", "", 1);
     ck_refused(NULL, -ENOSYS, "libweft-sim");
 }

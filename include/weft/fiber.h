@@ -51,7 +51,8 @@ typedef struct weft_attr {
  *           -ENOMEM    no room for its record or its stack: the fiber will
  *                      not start. One that was started will always run
  *           -EPERM     not on a fiber
- *           -ECANCELED the runtime is stopping
+ *           -ECANCELED the runtime is stopping, and the caller is not yet
+ *                      cancelled; once it is, it may start helpers
  * Memory:   `arg` is handed on as it is.
  */
 WEFT_API int weft_spawn(weft_fiber_t *f, void *(*entry)(void *), void *arg);
@@ -76,7 +77,8 @@ WEFT_API int weft_spawn_with(weft_fiber_t *f, const weft_attr_t *attr,
  *           -EINVAL    entry is NULL
  *           -ENOMEM    no room for its record or its stack
  *           -EPERM     not on a fiber
- *           -ECANCELED the runtime is stopping
+ *           -ECANCELED the runtime is stopping, and the caller is not yet
+ *                      cancelled; once it is, it may start helpers
  */
 WEFT_API int weft_go(void *(*entry)(void *), void *arg);
 

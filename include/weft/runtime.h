@@ -75,10 +75,11 @@ typedef struct weft_config {
 /*
  * Start a runtime, run `entry(arg)` as its first fiber, and stop.
  *
- * When entry returns, new work is refused, what still lives is cancelled (its
- * waits return -ECANCELED, unless behind a shield) and awaited for
- * `stop_timeout`; then what is left is listed on the log. The calling thread becomes the monitor meanwhile: it
- * is no worker and keeps its signal mask. What the start cannot get (threads,
+ * When entry returns, what still lives is cancelled (its waits return
+ * -ECANCELED, unless behind a shield) and awaited for `stop_timeout`; then what
+ * is left is listed on the log. Fibers that were cancelled may start helpers to
+ * clean up, which are cancelled from birth. The calling thread becomes the
+ * monitor meanwhile: it is no worker and keeps its signal mask. What the start cannot get (threads,
  * memory, descriptors) is its return code: entry is not called then, and
  * nothing stays behind.
  *
@@ -90,6 +91,7 @@ typedef struct weft_config {
  *                    not end in time, and starts answer so until it has
  *           -EPERM   called from a fiber, from a lane job, or in a forked
  *                    child
+ *           -ENOSYS  WEFT_SEED is set, and this is not libweft-sim
  *           -ENOMEM, -EAGAIN, -EMFILE, -ENFILE   what the start could not get
  * Memory:   `config` is read before the call goes on; NULL means defaults.
  *           `result` may be NULL.
@@ -207,7 +209,8 @@ enum { WEFT_LOG_ERROR = 0, WEFT_LOG_WARNING = 1, WEFT_LOG_INFO = 2 };
 
 /*
  * Send weft's own messages to `fn` in place of stderr; NULL brings stderr
- * back. `line` has no newline and is fn's only during the call. fn may run
+ * back. The list of who waits when the whole program is asleep, and the last
+ * words of an abort, go to stderr whatever `fn` is. `line` has no newline and is fn's only during the call. fn may run
  * on any thread, several at once, and must not call weft.
  *
  * Blocks:   never. From anywhere, also before a start.
