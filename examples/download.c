@@ -24,29 +24,43 @@ struct fetch {
     size_t bytes; /* of the body */
 };
 
-/* The head of an answer: its code, and where the body begins. */
-static int parse_head(const char *head, size_t n, int *code, size_t *body)
-{
-    const char *end = memmem(head, n, "\r\n\r\n", 4);
+/* What an answer's head says. */
+struct head {
+    int code;
+    size_t size; /* its own: where the body begins */
+    size_t body; /* the body's, or SIZE_MAX: it goes on until the end */
+};
 
-    if (!end || sscanf(head, "HTTP/1.%*1[01] %d", code) != 1)
+static int parse_head(struct head *head, const char *text, size_t n)
+{
+    static const char length[] = "\r\nContent-Length:";
+    const char *end = memmem(text, n, "\r\n\r\n", 4);
+    const char *at = strcasestr(text, length);
+
+    if (!end || sscanf(text, "HTTP/1.%*1[01] %d", &head->code) != 1)
         return -1;
-    *body = (size_t)(end - head) + 4;
+    head->size = (size_t)(end - text) + 4;
+    head->body = SIZE_MAX;
+    if (at && at < end)
+        head->body = strtoull(at + sizeof(length) - 1, NULL, 10);
     return 0;
 }
 
 static int fetch_from(struct fetch *f, int fd, weft_time_t deadline)
 {
     char buf[16384 + 1];
-    size_t have = 0, body = 0;
+    struct head head;
+    size_t have = 0;
     bool headed = false;
     ssize_t n;
-    int len = snprintf(buf, sizeof(buf),
-                       "GET %s HTTP/1.1\r\nHost: %s\r\n"
-                       "Connection: close\r\n\r\n",
+    int status;
+    /* 1.0: the body comes as it is, in no chunks. */
+    int len = snprintf(buf, sizeof(buf), "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n",
                        f->path, f->host);
-    int status = weft_write_full_until(fd, buf, (size_t)len, NULL, deadline);
 
+    if (len < 0 || (size_t)len >= sizeof(buf))
+        return -EMSGSIZE;
+    status = weft_write_full_until(fd, buf, (size_t)len, NULL, deadline);
     if (status != 0)
         return status;
     while ((n = weft_read_until(fd, buf + have, sizeof(buf) - 1 - have,
@@ -57,15 +71,20 @@ static int fetch_from(struct fetch *f, int fd, weft_time_t deadline)
         }
         have += (size_t)n;
         buf[have] = '\0';
-        if (parse_head(buf, have, &f->code, &body) == 0) {
+        if (parse_head(&head, buf, have) == 0) {
             headed = true;
-            f->bytes = have - body;
+            f->code = head.code;
+            f->bytes = have - head.size;
             have = 0;
         } else if (have == sizeof(buf) - 1) {
             return -EMSGSIZE;
         }
     }
-    return headed || n < 0 ? (int)n : -EPIPE;
+    if (n < 0)
+        return (int)n;
+    /* The end, before all has come: the peer is gone. */
+    return headed && (head.body == SIZE_MAX || f->bytes == head.body) ? 0
+                                                                      : -EPIPE;
 }
 
 static void *fetch(void *arg)

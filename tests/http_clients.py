@@ -4,6 +4,7 @@ some who are there when the server is stopped. Run by http_raw.py.
 """
 
 import random
+import signal
 import socket
 import struct
 import time
@@ -321,6 +322,20 @@ def refused(s):
         return True
     except ConnectionResetError:
         return False
+
+
+# Who does not want to wait for the grace period asks twice.
+def case_a_second_signal_kills(server):
+    with Server("--grace", "1000", "--idle", "1000", "--total", "1000") as s:
+        half = s.connect()
+        half.send(post(b"abc", "Expect: 100-continue")[:-3])
+        assert half.more()
+        s.signal()
+        until(lambda: refused(s), lambda: "it still accepts")
+        s.signal()
+        s.process.wait(HANG)
+        assert s.process.returncode == -signal.SIGTERM, s.process.returncode
+        half.socket.close()
 
 
 def case_stop_cuts_who_does_not_finish(server):

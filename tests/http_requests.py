@@ -137,6 +137,15 @@ def case_good_requests(server):
         assert (answer.status, answer.body) == (200, HELLO), name
 
 
+# What stands between reads it so, and lets pass or keeps away accordingly.
+def case_a_proxys_form_without_a_path_is_the_root(server):
+    root = server.ask(get("/"))
+    for target in ("http://a", "http://a.b:80", "HTTP://a?x=/plaintext",
+                   "http://a/?x=/plaintext"):
+        answer = server.ask(get(target))
+        assert (answer.status, answer.body) == (root.status, root.body), target
+
+
 def case_bad_requests_earn_their_status(server):
     for name, (status, request) in {**BAD, **ASTRAY}.items():
         answer = server.ask(request)

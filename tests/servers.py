@@ -266,6 +266,53 @@ def check_download_of_nobody_says_so(workers):
     assert done.returncode == 1
 
 
+def check_download_of_half_a_page_says_so(workers):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def die_half_way():
+            with listener.accept()[0] as peer:
+                peer.recv(4096)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+
+        thread = threading.Thread(target=die_half_way)
+        thread.start()
+        done = subprocess.run(
+            [
+                os.path.join(EXAMPLES, "download"),
+                "1",
+                "127.0.0.1",
+                str(listener.getsockname()[1]),
+                "/half",
+            ],
+            env=dict(os.environ, WEFT_WORKERS=str(workers)),
+            stdout=subprocess.PIPE,
+            timeout=SECONDS,
+        )
+        thread.join()
+    assert done.stdout == b"/half EPIPE\n", done.stdout
+    assert done.returncode == 1
+
+
+# More than fits where the request is put together.
+def check_download_of_a_long_path_says_so(workers):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        path = "/" + "a" * 60_000
+        done = subprocess.run(
+            [
+                os.path.join(EXAMPLES, "download"),
+                "1",
+                "127.0.0.1",
+                str(listener.getsockname()[1]),
+                path,
+            ],
+            env=dict(os.environ, WEFT_WORKERS=str(workers)),
+            stdout=subprocess.PIPE,
+            timeout=SECONDS,
+        )
+    assert done.stdout.decode() == f"{path} EMSGSIZE\n", done.stdout[-50:]
+    assert done.returncode == 1
+
+
 def main():
     checks = [
         (name[6:].replace("_", " "), fn)

@@ -11,18 +11,20 @@
 /* ---- the URL ------------------------------------------------------------- */
 
 /* The path of http://host/path, which a proxy would be sent; any server has to
- * understand it. */
+ * understand it. Without a path it is "/", which is put over the host's last
+ * byte. */
 static bool url_strip(char **at, size_t *n)
 {
-    const char *slash;
+    size_t host;
 
     if (*n < 7 || strncasecmp(*at, "http://", 7) != 0)
         return false;
-    slash = memchr(*at + 7, '/', *n - 7);
-    if (slash == NULL)
-        return false;
-    *n -= (size_t)(slash - *at);
-    *at += slash - *at;
+    for (host = 7; host < *n && !memchr("/?#", (*at)[host], 3); host++)
+        continue;
+    if (host == *n || (*at)[host] != '/')
+        (*at)[--host] = '/';
+    *at += host;
+    *n -= host;
     return true;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,7 +18,7 @@ static const char usage[] =
     "  POST /echo       the body comes back\n"
     "  GET /...         the files below ROOT\n"
     "\n"
-    "  -a ADDRESS       default: 127.0.0.1\n"
+    "  -a ADDRESS       a numeric one; default: 127.0.0.1\n"
     "  -p PORT          default: 0, any\n"
     "  -r ROOT          default: the working directory\n"
     "  -w WORKERS       OS threads; default: as many as CPUs. The twin with a\n"
@@ -88,6 +89,20 @@ static bool seconds(const char *text, int64_t *value)
     return false;
 }
 
+/* A name might have to be looked up: the twins do not. */
+static bool address(const char *text)
+{
+    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST };
+    struct addrinfo *info;
+
+    if (getaddrinfo(text, NULL, &hints, &info) == 0) {
+        freeaddrinfo(info);
+        return true;
+    }
+    fprintf(stderr, "%s: '%s' is no numeric address\n", port_program, text);
+    return false;
+}
+
 static bool option_apply(struct options *o, int c, const char *text)
 {
     size_t n = 0;
@@ -95,6 +110,7 @@ static bool option_apply(struct options *o, int c, const char *text)
 
     switch (c) {
     case 'a':
+        good = address(text);
         o->host = text;
         break;
     case 'p':
