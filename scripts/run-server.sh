@@ -16,14 +16,20 @@ sizes=(64 1000)
 
 work=$(mktemp -d)
 server=
-stop() {
-    if [ -n "$server" ]; then
-        kill -TERM "$server" 2>/dev/null || true
-        wait "$server" || true
-        server=
-    fi
+trap '[ -z "$server" ] || kill -KILL "$server" 2>/dev/null; rm -rf "$work"' EXIT
+
+# finish <twin>: it ends when it is told to, well, and with no one broken off
+finish() {
+    kill -TERM "$server"
+    for ((i = 0; i < 3000; i++)); do
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.01
+    done
+    ! kill -0 "$server" 2>/dev/null || die "httpd-$1 does not end"
+    wait "$server" || die "httpd-$1 ended badly: $(cat "$work/errors")"
+    server=
+    [ "$(figure cut)" = 0 ] || die "httpd-$1 broke off $(figure cut) clients"
 }
-trap 'stop; rm -rf "$work"' EXIT
 
 # start <twin>: sets server and port
 start() {
@@ -63,7 +69,7 @@ once() {
     wrk -t 1 -c "$2" -d "${seconds}s" --latency \
         "http://127.0.0.1:$port/plaintext" >"$work/wrk" 9>&- ||
         die "wrk failed"
-    stop
+    finish "$1"
     if grep -E 'Non-2xx|Socket errors' "$work/wrk"; then
         die "httpd-$1 did not answer every request"
     fi

@@ -169,9 +169,10 @@ all_green() {
     return $status
 }
 
-# plant <patch> <tree> <build dir>: red, green, or why neither
+# plant <patch> <tree> <build dir>: sets `result` to red, green, or why neither.
+# In this shell, whose trap stops what it has started.
 plant() {
-    local patch=$1 tree=$2 dir=$3 log test repeat targets result
+    local patch=$1 tree=$2 dir=$3 log test repeat targets
     log=$dir/$(basename "$patch" .patch).log
     test=$(header "$patch" Test)
     repeat=$(header "$patch" Repeat)
@@ -189,7 +190,6 @@ plant() {
         result=red
     fi
     patch -d "$tree" -p1 -F0 -f -s -R <"$patch"
-    echo "$result"
 }
 
 for flavour in release asan tsan sim; do
@@ -247,7 +247,7 @@ for flavour in release asan tsan sim; do
 
     for patch in "${good[@]}"; do
         t=$(now_ms)
-        result=$(plant "$patch" "$tree" "$dir")
+        plant "$patch" "$tree" "$dir"
         row "$patch" "$result" "$(seconds_since "$t")"
     done
 done
