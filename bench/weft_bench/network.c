@@ -321,7 +321,7 @@ static struct sample wrk_read(struct process *process)
 {
     struct sample sample = { .state = SAMPLE_OK };
     double requests = 0, us = 0, other = 0;
-    unsigned opening = 0, reading = 0, writing = 0;
+    unsigned opening = 0, reading = 0, writing = 0, late = 0;
     char line[256], time[32];
 
     while (process_line(process, "", line, sizeof(line))) {
@@ -336,10 +336,11 @@ static struct sample wrk_read(struct process *process)
         else if (sscanf(line, " Non-2xx or 3xx responses: %lf", &other) == 1)
             continue;
         else
-            sscanf(line, " Socket errors: connect %u, read %u, write %u",
-                   &opening, &reading, &writing);
+            sscanf(line,
+                   " Socket errors: connect %u, read %u, write %u, timeout %u",
+                   &opening, &reading, &writing, &late);
     }
-    if (opening + reading + writing > 0)
+    if (opening + reading + writing + late > 0)
         return sample_of(SAMPLE_FAILED, "wrk: connections failed");
     if (other > 0)
         return sample_of(SAMPLE_FAILED, "wrk: %.0f answers were no 200", other);

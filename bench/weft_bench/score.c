@@ -133,6 +133,26 @@ static enum verdict score_verdict(const struct score *score,
     return verdict;
 }
 
+/* A bar is met by what was measured, against a rival that was right in each run:
+ * is there something that was not? A rival that says what stops it is none. */
+static bool score_fault(struct score *score, const struct outcome *outcome,
+                        const struct row *row)
+{
+    score->who = RUN_WEFT;
+    score->why = score_why(outcome, RUN_WEFT, SAMPLE_FAILED);
+    if (score->why == NULL)
+        score->why = score_why(outcome, RUN_WEFT, SAMPLE_STOPPED);
+    /* Processor time may be less than the clock's step. */
+    if (score->why == NULL && (row->bar > 0 || row->bound > 0) &&
+        score->weft <= 0 && row->figure != FIGURE_CPU)
+        score->why = "no such figure came";
+    if (score->why == NULL && score->rival != RUN_WEFT) {
+        score->who = score->rival;
+        score->why = score_why(outcome, score->rival, SAMPLE_FAILED);
+    }
+    return score->why != NULL;
+}
+
 struct score score_row(const struct outcome *outcome, const struct row *row)
 {
     struct score score = { .rival = score_rival(outcome, row->rival) };
@@ -140,28 +160,26 @@ struct score score_row(const struct outcome *outcome, const struct row *row)
     score.weft = score_median(outcome, row->figure, RUN_WEFT);
     if (score.rival != RUN_WEFT)
         score.other = score_median(outcome, row->figure, score.rival);
-    score.why = score_why(outcome, RUN_WEFT, SAMPLE_FAILED);
-    if (score.why == NULL)
-        score.why = score_why(outcome, RUN_WEFT, SAMPLE_STOPPED);
-    if (score.why != NULL) {
+    if (score_fault(&score, outcome, row)) {
         score.verdict = VERDICT_FAILED;
         return score;
     }
     if (score.rival != RUN_WEFT) {
         score_ratios(&score, outcome, row->figure);
         score.why = score_why(outcome, score.rival, SAMPLE_STOPPED);
-        if (score.why == NULL)
-            score.why = score_why(outcome, score.rival, SAMPLE_FAILED);
     }
-    /* The rule for a rival on raw epoll: else it is not the best one. */
+    score.verdict = score_verdict(&score, row);
+    /* The rule for a rival on raw epoll: else it is not the best one, and there
+     * is no comparison. */
     if (score.rival == RUN_EPOLL && row->figure == FIGURE_SERVER &&
         strcmp(outcome->task.case_name, "echo") == 0) {
         double calls = score_median(outcome, FIGURE_CALLS, RUN_EPOLL);
 
-        if (calls > MOST_CALLS)
+        if (calls > MOST_CALLS) {
             score.rival_calls = calls;
+            score.verdict = VERDICT_FAILED;
+        }
     }
-    score.verdict = score_verdict(&score, row);
     return score;
 }
 

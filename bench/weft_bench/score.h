@@ -30,7 +30,8 @@ struct score {
     double most;
     enum verdict verdict;
     double rival_calls; /* a request: more than a fair rival makes; else 0 */
-    const char *why;    /* why weft or the rival has no figure, or NULL */
+    const char *why;    /* why someone has no figure, or a wrong one, or NULL */
+    enum runner who;    /* of whom that is said */
 };
 
 struct score score_row(const struct outcome *outcome, const struct row *row);

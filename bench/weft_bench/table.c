@@ -91,9 +91,7 @@ static void table_row(const struct outcome *outcome, const struct row *row,
                "", runner_name(score->rival), score->rival_calls);
     if (score->why != NULL)
         printf("%-26s    ^ %s: %s\n", "",
-               score->verdict == VERDICT_FAILED ? "weft"
-                                                : runner_name(score->rival),
-               score->why);
+               runner_name(score->who), score->why);
 }
 
 void table_rows(const struct outcome *outcome, unsigned *shorts,

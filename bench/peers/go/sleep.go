@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -15,6 +16,7 @@ func sleepers(o options, _ int) (round, error) {
 		late[i] = -1
 	}
 	var all sync.WaitGroup
+	used := processorTime()
 	start := time.Now()
 
 	all.Add(o.ops)
@@ -29,14 +31,26 @@ func sleepers(o options, _ int) (round, error) {
 	}
 	all.Wait()
 	elapsed := time.Since(start)
+	used = processorTime() - used
 
 	slices.Sort(late)
 	if late[0] < 0 {
 		return round{}, fmt.Errorf("sleepers: one woke %d ns early", -late[0])
 	}
-	note := fmt.Sprintf(" p50_ns=%d p99_ns=%d worst_ns=%d",
-		late[o.ops/2], late[o.ops-1-o.ops/100], late[o.ops-1])
+	note := fmt.Sprintf(" p50_ns=%d p99_ns=%d worst_ns=%d cpu_ns=%d",
+		late[o.ops/2], late[o.ops-1-o.ops/100], late[o.ops-1], used)
 	return round{ops: o.ops, elapsed: elapsed, note: note}, nil
+}
+
+// processorTime is what the process has used so far, in nanoseconds: of the
+// stretch that is timed, and not of the sort behind it.
+func processorTime() int64 {
+	var usage syscall.Rusage
+
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err)
+	}
+	return usage.Utime.Nano() + usage.Stime.Nano()
 }
 
 // sleepTime is the same in every language: splitmix64 of the sleeper's number,
