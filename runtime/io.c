@@ -63,10 +63,16 @@ static bool drained(const struct weft__io *io, ssize_t got)
              (WEFT__FD_URGENT | WEFT__FD_HANGUP));
 }
 
-/* -ETIMEDOUT is a deadline of ours and nothing else. */
-static ssize_t given_up(ssize_t answer)
+/* -ETIMEDOUT is a deadline of ours and nothing else. When the kernel gives up on
+ * a stream's peer it says that, or what the network said last. */
+static ssize_t given_up(const struct weft__io *io, ssize_t answer)
 {
-    return answer == -ETIMEDOUT ? -ECONNABORTED : answer;
+    bool lost = answer == -ETIMEDOUT ||
+                ((answer == -EHOSTUNREACH || answer == -ENETUNREACH) &&
+                 weft__load(&io->use.desc->kind, RELAXED) ==
+                     WEFT__KIND_STREAM);
+
+    return lost ? -ECONNABORTED : answer;
 }
 
 /* With these the kernel never waits, and looks elsewhere than at what there is
@@ -84,10 +90,19 @@ static bool shut_for_reading(const struct weft__io *io)
            weft__fd_ask(io->fd, POLLRDHUP) & (POLLRDHUP | POLLHUP);
 }
 
+/* A peek at an offset (SO_PEEK_OFF) finds nothing behind the last byte, and says
+ * EAGAIN: others have something to read all the same. */
+static bool hidden(const struct weft__io *io, ssize_t got)
+{
+    return got == -EAGAIN && io->flags & MSG_PEEK &&
+           weft__fd_ask(io->fd, POLLIN) & POLLIN;
+}
+
 ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
 {
     bool never_waits = io->flags & (MSG_DONTWAIT | IO_ASIDE);
     bool asked = false; /* nobody has waited: poll(2) says, go on */
+    bool again = false; /* it has been hidden before */
 
     for (;;) {
         int status;
@@ -97,14 +112,23 @@ ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
         if (weft__wait_try(&io->use, WEFT__IN) || never_waits ||
             weft__wait_refused(io->self, io->deadline) != 0) {
             ssize_t got = try(io);
+            bool more = hidden(io, got);
 
             if (got != -EAGAIN)
                 weft__wait_fetched(&io->use);
             if (!drained(io, got) &&
-                (got != -EAGAIN || io->flags & IO_ASIDE))
+                (got != -EAGAIN || io->flags & IO_ASIDE || more))
                 weft__wait_again(&io->use, WEFT__IN);
             if (got != -EAGAIN || never_waits)
-                return given_up(got);
+                return given_up(io, got);
+            if (more) {
+                /* No event tells of what comes behind it. */
+                status = again ? weft__io_pause(io, IO_PAUSE) : 0;
+                if (status != 0)
+                    return status;
+                again = true;
+                continue;
+            }
             if (asked && shut_for_reading(io))
                 return io->shut;
             /* Poll(2) and the call do not agree, and may not for long. */
@@ -127,14 +151,19 @@ ssize_t weft__io_out(struct weft__io *io, weft__io_try try)
 {
     bool never_waits = io->flags & MSG_DONTWAIT;
     bool cleared = false;
+    bool first = true;
 
     for (;;) {
         int status;
 
-        if (weft__wait_try(&io->use, WEFT__OUT) || cleared || never_waits ||
-            weft__wait_refused(io->self, io->deadline) != 0) {
+        /* The first time in any case. READY is taken back when poll(2) sees no
+         * room, too, which asks for more of it than a write does: a third, or
+         * half of the buffer. */
+        if (first || weft__wait_try(&io->use, WEFT__OUT) || cleared ||
+            never_waits || weft__wait_refused(io->self, io->deadline) != 0) {
             ssize_t put = try(io);
 
+            first = false;
             if (put != -EAGAIN) {
                 weft__wait_fetched(&io->use);
                 /* The edge may have come before the clear. */
@@ -142,7 +171,7 @@ ssize_t weft__io_out(struct weft__io *io, weft__io_try try)
                     weft__wait_again(&io->use, WEFT__OUT);
                 else
                     weft__wait_pass_on(&io->use, WEFT__OUT);
-                return given_up(put);
+                return given_up(io, put);
             }
             if (never_waits)
                 return -EAGAIN;

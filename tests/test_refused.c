@@ -225,6 +225,28 @@ WEFT_TEST(there_is_no_way)
 }
 END_TEST
 
+/* What the kernel says of a peer that answers no more depends on what the network
+ * said last. */
+WEFT_TEST(a_peer_is_given_up)
+{
+    static const int of_peers[] = { ETIMEDOUT, EHOSTUNREACH, ENETUNREACH };
+    int code = of_peers[_i], fds[2];
+
+    net_pair(NET_TCP, fds);
+    refuse(SCMP_SYS(recvfrom), code, 0, fds[0]);
+    refuse(SCMP_SYS(recvmsg), code, 0, fds[0]);
+    refuse(SCMP_SYS(sendto), code, 0, fds[0]);
+    refuse(SCMP_SYS(sendmsg), code, 0, fds[0]);
+    ck_code(weft_read(fds[0], &byte, 1), -ECONNABORTED);
+    ck_code(weft_readv(fds[0], &one_byte, 1), -ECONNABORTED);
+    ck_code(weft_recv(fds[0], &byte, 1, 0), -ECONNABORTED);
+    ck_code(weft_write(fds[0], &byte, 1), -ECONNABORTED);
+    ck_code(weft_writev(fds[0], &one_byte, 1), -ECONNABORTED);
+    ck_code(weft_send(fds[0], &byte, 1, 0), -ECONNABORTED);
+    net_close(fds);
+}
+END_TEST
+
 /* --- Memory ------------------------------------------------------------------------- */
 
 enum { MANY = 40 };
@@ -270,6 +292,7 @@ int main(void)
 
     tcase_add_loop_test(tc, a_watch_is_refused, 0, COUNT(of_watches));
     tcase_add_test(tc, a_watch_for_a_connection_is_refused);
+    tcase_add_loop_test(tc, a_peer_is_given_up, 0, 3);
     tcase_add_loop_test(tc, a_descriptor_to_wait_by_is_refused, 0,
                         COUNT(of_tables));
     tcase_add_loop_test(tc, a_new_descriptor_is_refused, 0,

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -219,6 +220,72 @@ WEFT_TEST(flags_of_receiving)
     ck_code(weft_recv_until(fds[0], got, 8, MSG_PEEK,
                             weft_after(WEFT_MS(3))),
             -ETIMEDOUT);
+    net_close(fds);
+}
+END_TEST
+
+static void *peek_one(void *arg)
+{
+    char got[8];
+
+    must_code(weft_recv(*(int *)arg, got, sizeof(got), MSG_PEEK), 3);
+    return NULL;
+}
+
+/* Behind the last byte there is nothing to see; what is there is read all the
+ * same, by the one who looked and by another. */
+WEFT_TEST(a_peek_at_an_offset_hides_nothing_from_others)
+{
+    int fds[2], offset = 0;
+    weft_fiber_t f;
+    char got[8];
+
+    net_pair(NET_UNIX, fds);
+    ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_PEEK_OFF, &offset,
+                                sizeof(offset)),
+                     0);
+    for (int i = 0; i < 3; i++) {
+        ck_code(weft_write(fds[1], "abcd", 4), 4);
+        ck_code(weft_recv(fds[0], got, sizeof(got), MSG_PEEK), 4);
+        if (i == 0)
+            ck_code(weft_recv_until(fds[0], got, 8, MSG_PEEK,
+                                    weft_after(WEFT_MS(3))),
+                    -ETIMEDOUT);
+        else
+            ck_code(weft_recv_until(fds[0], got, 8,
+                                    MSG_PEEK | (i == 1 ? MSG_DONTWAIT : 0),
+                                    WEFT_NOW),
+                    -EAGAIN);
+        ck_code(weft_recv(fds[0], got, 8, 0), 4);
+    }
+    ck_code(weft_write(fds[1], "abcd", 4), 4);
+    ck_code(weft_recv(fds[0], got, sizeof(got), MSG_PEEK), 4);
+    f = spawn(peek_one, fds);
+    wait_until_parked(f);
+    ck_code(weft_recv(fds[0], got, sizeof(got), 0), 4);
+    ck_code(weft_write(fds[1], "efg", 3), 3);
+    join(f);
+    net_close(fds);
+}
+END_TEST
+
+/* Poll(2) asks for more room than a write does, and so does the event. */
+WEFT_TEST(a_write_finds_the_room_that_a_poll_does_not)
+{
+    static char block[4096];
+    int fds[2];
+
+    net_pair(_i == 0 ? NET_UNIX : NET_TCP, fds);
+    do {
+        struct pollfd one = { .fd = fds[1], .events = POLLOUT };
+
+        ck_code(weft_write(fds[1], block, sizeof(block)), sizeof(block));
+        if (poll(&one, 1, 0) == 0)
+            break;
+    } while (true);
+    ck_code(weft_fd_wait_until(fds[1], POLLOUT, weft_after(WEFT_MS(1))),
+            -ETIMEDOUT);
+    ck_code(weft_write_until(fds[1], block, 1, weft_after(WEFT_SEC(5))), 1);
     net_close(fds);
 }
 END_TEST
@@ -453,6 +520,8 @@ int main(void)
     tcase_add_test(tc, a_full_receiver_of_datagrams);
     tcase_add_test(tc, descriptors_travel_in_messages);
     tcase_add_loop_test(tc, flags_of_receiving, 0, NET_PIPE);
+    tcase_add_test(tc, a_peek_at_an_offset_hides_nothing_from_others);
+    tcase_add_loop_test(tc, a_write_finds_the_room_that_a_poll_does_not, 0, 2);
     tcase_add_loop_test(tc, half_close, 0, NET_PIPE);
     tcase_add_loop_test(tc, one_byte_at_a_time, 0, 4);
     tcase_add_loop_test(tc, a_slow_reader_and_a_fast_writer, 0, NET_PIPE);
