@@ -15,7 +15,7 @@
 #include "sched/fatal.h"
 #include "sched/os.h"
 
-/* The signal by which the monitor asks a worker for its stack. */
+/* Kept for the monitor, which is to ask a worker for its stack by it. */
 #define SIG_OURS (SIGRTMIN + 3)
 
 /*

@@ -83,10 +83,10 @@ void weft__os_discard(void *p, size_t size)
 {
     int saved = errno;
 
-    /* Under mlockall(2) only the second form is allowed (Linux 5.18). */
-    WEFT__CHECK(madvise(p, size, MADV_DONTNEED) == 0 ||
-                    madvise(p, size, MADV_DONTNEED_LOCKED) == 0,
-                "memory could not be given back");
+    /* Under mlockall(2) only the second form is allowed, and neither before
+     * Linux 5.18: then the pages stay. */
+    if (madvise(p, size, MADV_DONTNEED) != 0)
+        (void)madvise(p, size, MADV_DONTNEED_LOCKED);
     errno = saved;
 }
 

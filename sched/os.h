@@ -24,7 +24,8 @@ struct weft__fiber;
  * is touched and never by huge pages. NULL: there is none. */
 void *weft__os_map(size_t size);
 void weft__os_unmap(void *p, size_t size);
-/* Give the pages back; they read as zero again. Guards stay. */
+/* Give the pages back, if the kernel takes them; they read as zero then. Guards
+ * stay. */
 void weft__os_discard(void *p, size_t size);
 /* How many bytes at the end of [p, p + size) have ever been touched, counted
  * in pages; 0 if the kernel does not say. */

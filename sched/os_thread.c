@@ -42,8 +42,7 @@ static void *thread_main(void *arg)
     return start.fn(start.arg);
 }
 
-/* All signals but those that a thread brings upon itself, and the one by
- * which the monitor asks a worker for its stack. */
+/* All signals but those that a thread brings upon itself. */
 static void thread_signals(sigset_t *blocked)
 {
     static const int open[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL,
@@ -52,7 +51,6 @@ static void thread_signals(sigset_t *blocked)
     sigfillset(blocked);
     for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++)
         sigdelset(blocked, open[i]);
-    sigdelset(blocked, SIGRTMIN + 3);
 }
 
 int weft__os_thread_create(weft__os_thread *thread, const char *name,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,10 @@
 enum { ALTERNATE_STACK = 64 << 10 };
 
 static struct sigaction previous;
+
+/* Put over ours in an earlier run, and left there: see overflow.h. */
+static struct sigaction cover;
+static bool covered;
 
 /* The fiber whose guard page holds this address, if it is the running one. */
 static struct weft__fiber *overflown(const void *address)
@@ -79,14 +84,31 @@ static void on_fault(int signal, siginfo_t *info, void *context)
         previous.sa_handler(signal);
         return;
     }
-    /* The default: put it back, and fault again. */
+    /* Sent by someone, who may be ignored. */
+    if (info->si_code <= 0 && previous.sa_handler == SIG_IGN)
+        return;
+    /* The default: put it back, and fault again; or what was sent comes again,
+     * when we have returned. */
     sigaction(signal, &previous, NULL);
+    if (info->si_code <= 0)
+        raise(signal);
+}
+
+static bool same_handler(const struct sigaction *a, const struct sigaction *b)
+{
+    if ((a->sa_flags & SA_SIGINFO) != (b->sa_flags & SA_SIGINFO))
+        return false;
+    return a->sa_flags & SA_SIGINFO ? a->sa_sigaction == b->sa_sigaction
+                                    : a->sa_handler == b->sa_handler;
 }
 
 void weft__overflow_begin(void)
 {
-    struct sigaction action = { 0 };
+    struct sigaction action = { 0 }, now;
 
+    if (covered && sigaction(SIGSEGV, NULL, &now) == 0 &&
+        same_handler(&now, &cover))
+        return;
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigemptyset(&action.sa_mask);
@@ -97,31 +119,34 @@ void weft__overflow_end(void)
 {
     struct sigaction now;
 
-    /* Someone put another handler over ours meanwhile: that one stays. */
-    if (sigaction(SIGSEGV, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
-        now.sa_sigaction == on_fault)
+    if (sigaction(SIGSEGV, NULL, &now) != 0)
+        return;
+    covered = !(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != on_fault;
+    if (covered)
+        cover = now;
+    else
         sigaction(SIGSEGV, &previous, NULL);
 }
 
-int weft__overflow_thread_begin(void)
+void *weft__overflow_thread_begin(void)
 {
     stack_t stack = { .ss_size = ALTERNATE_STACK };
 
     stack.ss_sp = weft__os_map(ALTERNATE_STACK);
-    if (!stack.ss_sp)
-        return -ENOMEM;
-    if (sigaltstack(&stack, NULL) != 0) {
+    if (stack.ss_sp && sigaltstack(&stack, NULL) != 0) {
         weft__os_unmap(stack.ss_sp, ALTERNATE_STACK);
-        return -ENOMEM;
+        stack.ss_sp = NULL;
     }
-    return 0;
+    return stack.ss_sp;
 }
 
-void weft__overflow_thread_end(void)
+void weft__overflow_thread_end(void *stack)
 {
-    stack_t none = { .ss_flags = SS_DISABLE };
-    stack_t old;
+    stack_t none = { .ss_flags = SS_DISABLE }, now;
 
-    if (sigaltstack(&none, &old) == 0 && !(old.ss_flags & SS_DISABLE))
-        weft__os_unmap(old.ss_sp, old.ss_size);
+    if (!stack)
+        return;
+    if (sigaltstack(NULL, &now) == 0 && now.ss_sp == stack)
+        (void)sigaltstack(&none, NULL);
+    weft__os_unmap(stack, ALTERNATE_STACK);
 }

@@ -94,11 +94,12 @@ void weft__on_base(struct weft__fiber *self, weft__errand_fn fn, void *arg)
 void *weft__worker_main(void *worker)
 {
     struct weft__worker *w = worker;
+    void *alternate;
 
     weft__os_timer_slack(1);
     weft__set_self(&w->base);
     weft__switch_thread_begin(w);
-    weft__overflow_thread_begin();
+    alternate = weft__overflow_thread_begin();
     weft__store(&w->clock, weft__os_now(), RELAXED);
     w->budget = WEFT__TURNS;
     for (;;) {
@@ -114,7 +115,7 @@ void *weft__worker_main(void *worker)
             break;
         weft__idle(w);
     }
-    weft__overflow_thread_end();
+    weft__overflow_thread_end(alternate);
     weft__set_self(NULL);
     return NULL;
 }

@@ -321,6 +321,108 @@ START_TEST(the_handler_of_before_is_back_after_a_run)
 }
 END_TEST
 
+static struct sigaction passed_over;
+
+/* A crash reporter's, which has its say and passes on. */
+static void say_and_pass_on(int signal, siginfo_t *info, void *context)
+{
+    say("passed on\n");
+    passed_over.sa_sigaction(signal, info, context);
+}
+
+static void put_a_chain_over(int i)
+{
+    (void)i;
+    ck_assert_int_eq(sigaction(SIGSEGV, NULL, &passed_over), 0);
+    handle_by(say_and_pass_on);
+}
+
+/* In the next run, too, each has its say once. */
+START_TEST(handlers_that_pass_on_make_no_ring)
+{
+    const char *first;
+    int status;
+
+    ck_assert_int_eq(run_with(NULL, put_a_chain_over, 0), 0);
+    ck_assert_int_eq(run_with(NULL, do_nothing, 0), 0);
+    status = die(NULL, fault_elsewhere);
+    ck_assert_msg(died_of(status, SIGSEGV), "status %x: %.2000s",
+                  (unsigned)status, words);
+    first = strstr(words, "passed on\n");
+    ck_assert_ptr_nonnull(first);
+    ck_assert_ptr_null(strstr(first + 1, "passed on\n"));
+}
+END_TEST
+
+static void send_one(int i)
+{
+    (void)i;
+    kill(getpid(), SIGSEGV);
+    ck_code(weft_sleep(WEFT_SEC(5)), 0);
+    say("went on\n");
+}
+
+static void send_two_and_overflow(int i)
+{
+    for (int n = 0; n < 2; n++) {
+        kill(getpid(), SIGSEGV);
+        ck_code(weft_sleep(WEFT_MS(1)), 0);
+    }
+    say("went on\n");
+    overflow_among_neighbours(i);
+}
+
+/* kill(1) with SIGSEGV does what it does without weft: it kills, or nothing, and
+ * the next overflow is told. */
+START_TEST(what_is_sent_is_no_fault)
+{
+    int status;
+
+#ifndef SANITIZED
+    status = die(NULL, send_one);
+    ck_assert_msg(died_of(status, SIGSEGV), "status %x: %.2000s",
+                  (unsigned)status, words);
+    ck_assert_msg(!said("went on"), "%.2000s", words);
+
+    signal(SIGSEGV, SIG_IGN);
+    name_victim("digger", 0);
+    status = die(NULL, send_two_and_overflow);
+    ck_assert_msg(said("went on\n"), "%.2000s", words);
+    ck_assert_msg(said("stack overflow in fiber"), "%.2000s", words);
+    ck_assert_msg(died_of(status, SIGSEGV), "status %x: %.2000s",
+                  (unsigned)status, words);
+#else
+    (void)status;
+    (void)send_one;
+    (void)send_two_and_overflow;
+#endif
+}
+END_TEST
+
+static char alternate[32768];
+
+static void take_an_alternate_stack(int i)
+{
+    stack_t mine = { .ss_sp = alternate + 16, .ss_size = sizeof(alternate) - 16 };
+
+    (void)i;
+    ck_assert_int_eq(sigaltstack(&mine, NULL), 0);
+    memset(alternate, 1, sizeof(alternate));
+}
+
+/* The program's own, on a worker: it is not weft's to unmap. */
+START_TEST(an_alternate_stack_of_the_programs_stays)
+{
+#ifndef SANITIZED
+    for (int n = 0; n < 3; n++)
+        ck_assert_int_eq(run_with(NULL, take_an_alternate_stack, 0), 0);
+    ck_assert_int_eq(alternate[sizeof(alternate) - 1], 1);
+#else
+    (void)take_an_alternate_stack;
+#endif
+}
+END_TEST
+
 /* --- Without a guard ----------------------------------------------------------- */
 
 /* Down to just below `floor`, and back. */
@@ -438,6 +540,9 @@ int main(void)
     tcase_add_test(tc, a_handler_without_siginfo_has_its_say_too);
     tcase_add_test(tc, a_fault_elsewhere_is_no_overflow);
     tcase_add_test(tc, the_handler_of_before_is_back_after_a_run);
+    tcase_add_test(tc, handlers_that_pass_on_make_no_ring);
+    tcase_add_test(tc, what_is_sent_is_no_fault);
+    tcase_add_test(tc, an_alternate_stack_of_the_programs_stays);
     tcase_add_loop_test(
         tc, an_overflow_without_a_guard_stops_the_program_at_the_next_park,
         0, 2);
