@@ -16,6 +16,7 @@
 #include "netpoll/poller.h"
 #include "netpoll/signal.h"
 #include "runtime/config.h"
+#include "runtime/slab.h"
 #include "sched/atomic.h"
 #include "sched/fatal.h"
 #include "sched/os.h"
@@ -64,17 +65,16 @@ static void poll_wake(void *poller)
  * call that needs a fiber answers -EPERM. */
 static void forked(void)
 {
-    weft__set_self(NULL);
+    weft__sched_forked();
+    weft__slab_forked();
     weft__desc_forked();
     for (int i = 0; i < WEFT__LANES; i++)
         weft__lane_forked(&weft__lanes[i]);
     weft__blocking_forked();
     weft__signal_forked();
-    weft__foreigners_forked();
     if (weft__load(&state, RELAXED) == STOPPED)
         return;
     weft__store(&state, FORKED, RELAXED);
-    weft__store(&weft__sched.running, 0, RELAXED);
 }
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;

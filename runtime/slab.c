@@ -69,3 +69,8 @@ void weft__slab_give(void *object)
     slab.free = item;
     weft__lock_release(&slab.lock);
 }
+
+void weft__slab_forked(void)
+{
+    slab.lock = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_LEAF);
+}

@@ -17,4 +17,7 @@ enum { WEFT__SLAB_SIZE = 128 };
 void *weft__slab_take(void);
 void weft__slab_give(void *object);
 
+/* In a forked child: no other thread is at the slab. */
+void weft__slab_forked(void);
+
 #endif

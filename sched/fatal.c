@@ -119,3 +119,8 @@ void weft__log(int level, const char *format, ...)
     }
     errno = saved;
 }
+
+void weft__log_forked(void)
+{
+    log_writer = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_PRIMITIVE);
+}

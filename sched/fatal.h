@@ -28,4 +28,7 @@ void weft__log(int level, const char *format, ...)
 void weft__log_to(void (*fn)(int level, const char *line, void *arg),
                   void *arg);
 
+/* In a forked child: no other thread sets the log. */
+void weft__log_forked(void);
+
 #endif

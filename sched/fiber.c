@@ -315,3 +315,8 @@ bool weft__life_drop_hint(struct weft__fiber *f)
     } while (!weft__cas(&f->life, &life, next, ACQ_REL, RELAXED));
     return life & WEFT__LIFE_CONSUMED;
 }
+
+void weft__fiber_forked(void)
+{
+    pool.lock = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_POOL);
+}

@@ -195,4 +195,7 @@ bool weft__life_reap_joined(struct weft__fiber *f);
  * give back. */
 bool weft__life_drop_hint(struct weft__fiber *f);
 
+/* In a forked child: no other thread is at the pool. */
+void weft__fiber_forked(void);
+
 #endif

@@ -116,6 +116,7 @@ void weft__foreigners_begin(void)
 void weft__foreigners_forked(void)
 {
     weft__store(&foreigner, 0, RELAXED);
+    weft__store(&visits, 0, RELAXED);
 }
 
 bool weft__visit_begin(void)

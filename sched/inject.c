@@ -113,3 +113,8 @@ uint32_t weft__inject_len(void)
     /* relaxed: pushers fence after it, and sleepers before they read it. */
     return weft__load(&inject.len, RELAXED);
 }
+
+void weft__inject_forked(void)
+{
+    inject.lock = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_LEAF);
+}

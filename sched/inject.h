@@ -24,4 +24,7 @@ uint32_t weft__inject_pop(uint32_t *entries, uint32_t n);
 /* How many there are, at a glance. */
 uint32_t weft__inject_len(void);
 
+/* In a forked child: no other thread is at the queue. */
+void weft__inject_forked(void);
+
 #endif

@@ -159,6 +159,35 @@ static int64_t stop_begin(int64_t now)
     return timeout < INT64_MAX - now ? now + timeout : INT64_MAX - 1;
 }
 
+/* The time is up. Who has ended all but for counting itself, the first fiber among
+ * them, may have lost its processor there: that takes no time of the program's. */
+static bool ended_after_all(void)
+{
+    enum { LOOKS = 100, APART = 100000 };
+
+    for (int i = 0; i < LOOKS; i++) {
+        /* acquire: as in weft__monitor_watch(). */
+        uint32_t bell = weft__load(&weft__sched.bell, ACQUIRE);
+
+        if (weft__sched_live() == 0)
+            return true;
+        weft__os_futex_wait(&weft__sched.bell, bell, APART);
+    }
+    return weft__sched_live() == 0;
+}
+
+void weft__monitor_nudge(void)
+{
+    for (unsigned i = 0; i < weft__sched.count; i++) {
+        struct weft__worker *w = weft__sched.workers[i];
+
+        /* relaxed: seen at its next turn, or its next checkpoint. */
+        weft__store(&w->preempt, 1, RELAXED);
+        weft__store(&w->turns, 0, RELAXED);
+    }
+    weft__idle_wake_all();
+}
+
 bool weft__monitor_watch(void)
 {
     struct seen seen[WEFT__WORKERS_MAX] = { 0 };
@@ -183,7 +212,7 @@ bool weft__monitor_watch(void)
             if (weft__sched_live() == 0)
                 return true;
             if (now >= deadline)
-                return false;
+                return ended_after_all();
             /* Some were born while we went through the list. */
             if (now - cancelled >= CANCEL_AGAIN) {
                 weft__sched_each(cancel_one, NULL);

@@ -10,4 +10,8 @@
  * (true), or the stop_timeout is over (false). */
 bool weft__monitor_watch(void);
 
+/* Of a run that was left so: all workers look around, and who computes is asked to
+ * yield. */
+void weft__monitor_nudge(void);
+
 #endif

@@ -313,8 +313,11 @@ int weft__sched_finish(void)
 {
     if (weft__sched.count == 0)
         return 0;
-    if (weft__sched_live() != 0)
+    if (weft__sched_live() != 0) {
+        /* Nobody else looks after them any more. */
+        weft__monitor_nudge();
         return -EBUSY;
+    }
     workers_join();
     return 0;
 }
@@ -344,4 +347,16 @@ int weft__sched_run(const struct weft__sched_config *config,
     if (result)
         *result = first.result;
     return status;
+}
+
+void weft__sched_forked(void)
+{
+    weft__set_self(NULL);
+    weft__fiber_forked();
+    weft__inject_forked();
+    weft__timer_forked();
+    weft__stack_forked();
+    weft__log_forked();
+    weft__foreigners_forked();
+    weft__store(&weft__sched.running, 0, RELAXED);
 }

@@ -78,6 +78,9 @@ bool weft__foreigners(void);
 void weft__foreigners_begin(void);
 /* A forked child: the others are not here. */
 void weft__foreigners_forked(void);
+/* The same for all of sched/: no run, and every inner lock free. What another thread
+ * was changing is as it left it. */
+void weft__sched_forked(void);
 
 /* The calling fiber; NULL: a thread that runs none, which is noted. */
 static inline struct weft__fiber *weft__caller(void)

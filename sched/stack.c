@@ -536,3 +536,9 @@ void weft__stack_stats(struct weft__stack_stats *out)
         weft__lock_release(&depot->lock);
     }
 }
+
+void weft__stack_forked(void)
+{
+    for (unsigned i = 0; i < WEFT__STACK_CLASSES; i++)
+        depots[i].lock = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_LEAF);
+}

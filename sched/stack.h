@@ -115,4 +115,7 @@ char *weft__stack_limit(weft__stack_t stack);
 size_t weft__stack_high_water(weft__stack_t stack);
 void weft__stack_stats(struct weft__stack_stats *out);
 
+/* In a forked child: no other thread is at the depots. */
+void weft__stack_forked(void);
+
 #endif

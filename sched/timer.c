@@ -442,3 +442,8 @@ uint64_t weft__timer_audit(struct weft__timer_heap *heap)
     weft__lock_release(&heap->lock);
     return wrong;
 }
+
+void weft__timer_forked(void)
+{
+    room.lock = (weft__lock_t)WEFT__LOCK_INIT(WEFT__RANK_LEAF);
+}

@@ -146,4 +146,7 @@ void weft__timer_expire(struct weft__worker *w, struct weft__timer_heap *heap,
  * says. Takes the lock. */
 uint64_t weft__timer_audit(struct weft__timer_heap *heap);
 
+/* In a forked child: no other thread is at the room. */
+void weft__timer_forked(void);
+
 #endif

@@ -442,6 +442,63 @@ START_TEST(one_that_never_ends_is_listed_and_bars_the_next_start)
 }
 END_TEST
 
+static weft__au32 left, helped;
+
+static void *help_when_asked(void *arg)
+{
+    weft_shield_begin();
+    ck_assert_int_eq(weft_chan_recv(arg, NULL), 0);
+    weft__store(&helped, 1, RELEASE);
+    return NULL;
+}
+
+/* Of those who look only when they are asked to. */
+static void *compute_until_helped(void *arg)
+{
+    weft_shield_begin();
+    while (!weft__load(&left, ACQUIRE))
+        weft__os_pause();
+    ck_assert_int_eq(weft_chan_send(arg, NULL), 0);
+    while (!weft__load(&helped, ACQUIRE))
+        (void)weft_checkpoint();
+    return NULL;
+}
+
+static int leave_two(void *arg)
+{
+    wait_until_parked(spawn(help_when_asked, arg));
+    spawn(compute_until_helped, arg);
+    return 0;
+}
+
+/* The monitor has gone with the call: each start that is refused looks after those
+ * who bar it. */
+START_TEST(those_who_are_left_are_looked_after)
+{
+    weft_config_t config = WEFT_CONFIG_INIT;
+    weft_chan_t *ch = new_chan(0, 0);
+    int status;
+
+    config.workers = 1;
+    config.stop_timeout = WEFT_MS(30);
+    ck_code(weft_run(&config, leave_two, ch, NULL), -EBUSY);
+    weft__store(&left, 1, RELEASE);
+    while ((status = weft_run(NULL, count_entry, NULL, NULL)) == -EBUSY)
+        usleep(1000);
+    ck_assert_int_eq(status, 0);
+    weft_chan_unref(ch);
+}
+END_TEST
+
+/* No time for others is time enough for all that has ended. */
+START_TEST(a_stop_without_time_waits_for_what_has_ended)
+{
+    setenv("WEFT_STOP_TIMEOUT", "0", 1);
+    for (int i = 0; i < 1000; i++)
+        ck_code(weft_run(NULL, count_entry, NULL, NULL), 0);
+}
+END_TEST
+
 /* It is busy for a while after the cancel. */
 static void *leave_late(void *arg)
 {
@@ -526,6 +583,8 @@ int main(void)
     tcase_add_test(end,
                    a_fiber_that_is_not_cancelled_may_not_spawn_at_the_end);
     tcase_add_test(end, one_that_never_ends_is_listed_and_bars_the_next_start);
+    tcase_add_test(end, those_who_are_left_are_looked_after);
+    tcase_add_test(end, a_stop_without_time_waits_for_what_has_ended);
     tcase_add_loop_test(end, a_stop_without_a_limit_waits, 0, 2);
     suite_add_tcase(suite, end);
 
