@@ -69,6 +69,7 @@ static ssize_t given_up(const struct weft__io *io, ssize_t answer)
 {
     bool lost = answer == -ETIMEDOUT ||
                 ((answer == -EHOSTUNREACH || answer == -ENETUNREACH) &&
+                 !(io->flags & MSG_FASTOPEN) && /* it connects */
                  weft__load(&io->use.desc->kind, RELAXED) ==
                      WEFT__KIND_STREAM);
 
@@ -121,6 +122,8 @@ ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
                 weft__wait_again(&io->use, WEFT__IN);
             if (got != -EAGAIN || never_waits)
                 return given_up(io, got);
+            if ((asked || again) && shut_for_reading(io))
+                return io->shut;
             if (more) {
                 /* No event tells of what comes behind it. */
                 status = again ? weft__io_pause(io, IO_PAUSE) : 0;
@@ -129,8 +132,6 @@ ssize_t weft__io_in(struct weft__io *io, weft__io_try try)
                 again = true;
                 continue;
             }
-            if (asked && shut_for_reading(io))
-                return io->shut;
             /* Poll(2) and the call do not agree, and may not for long. */
             status = asked ? weft__io_pause(io, IO_PAUSE) : 0;
             if (status != 0)
@@ -151,14 +152,16 @@ ssize_t weft__io_out(struct weft__io *io, weft__io_try try)
 {
     bool never_waits = io->flags & MSG_DONTWAIT;
     bool cleared = false;
-    bool first = true;
+    /* READY is taken back when poll(2) sees no room, too, which asks for more of
+     * it than a write does: a third, or half of the buffer. So it is tried once,
+     * unless others stand in line: then it would have what they wait for, and
+     * the buffer never get so empty that they are told. relaxed: a look. */
+    bool first = !(weft__load(&io->use.desc->flags, RELAXED) &
+                   WEFT__FD_WAITERS(WEFT__OUT));
 
     for (;;) {
         int status;
 
-        /* The first time in any case. READY is taken back when poll(2) sees no
-         * room, too, which asks for more of it than a write does: a third, or
-         * half of the buffer. */
         if (first || weft__wait_try(&io->use, WEFT__OUT) || cleared ||
             never_waits || weft__wait_refused(io->self, io->deadline) != 0) {
             ssize_t put = try(io);

@@ -39,6 +39,9 @@ WEFT_TEST(a_receiver_of_datagrams_that_is_shut_gets_the_end)
     ck_assert_int_eq(r.answer, 0);
     /* And one that comes later. */
     ck_assert_int_eq(weft_recv(fds[0], r.got, sizeof(r.got), 0), 0);
+    ck_assert_int_eq(weft_recv_until(fds[0], r.got, sizeof(r.got), MSG_PEEK,
+                                     weft_after(WEFT_SEC(5))),
+                     0);
     net_close(fds);
 }
 END_TEST

@@ -25,9 +25,10 @@
  * A call that moved bytes returns their count, also when the deadline or a
  * cancel came meanwhile; the code comes from the next call. What a peer did
  * has one code everywhere: -EPIPE nobody is there to read what is written,
- * -ECONNRESET it broke off, -ECONNABORTED the kernel gave it up, whatever the
- * network said of it. -ETIMEDOUT is always a deadline: the call's, or a limit of
- * weft_serve().
+ * -ECONNRESET it broke off, -ECONNABORTED the kernel gave it up: it answered no
+ * more, or there was no way to it. (A firewall may have the last word, by a code
+ * of its own: -ECONNREFUSED, -EACCES.) -ETIMEDOUT is always a deadline: the
+ * call's, or a limit of weft_serve().
  *
  * On a thread that runs no fiber these calls work as long as they need not
  * wait; only a read or write of a descriptor in blocking mode does wait there,
