@@ -67,29 +67,24 @@ bool weft__on_lane(void)
 
 /* Neither of the two is in weft__sched, which the next start clears: who called
  * in before it may come again. */
-static weft__au32 foreigner; /* 0; the one that called in; or any */
+static weft__au64 foreigner; /* 0; the one that called in; or several */
 static weft__au32 visits;
 
-#define FOREIGNER_ANY ((uint32_t)-1)
+#define FOREIGNER_SEVERAL UINT64_MAX
 
 void weft__foreigner_note(void)
 {
-    uint32_t seen, me;
+    uint64_t seen, me;
 
     /* A lane's jobs are counted: see weft__pending_add(). */
     if (weft__on_lane())
         return;
+    me = weft__os_thread_self();
     /* relaxed: a mark that stays. */
     seen = weft__load(&foreigner, RELAXED);
-    if (seen == FOREIGNER_ANY)
-        return;
-    /* In a run it is not the caller of weft_run(), who is in there. relaxed:
-     * who comes while one begins is asked for its name. */
-    me = weft__load(&weft__sched.running, RELAXED) ? FOREIGNER_ANY
-                                                   : (uint32_t)weft__os_tid();
     /* release: pairs with weft__foreigners(). */
-    while (seen != me &&
-           !weft__cas(&foreigner, &seen, seen == 0 ? me : FOREIGNER_ANY,
+    while (seen != me && seen != FOREIGNER_SEVERAL &&
+           !weft__cas(&foreigner, &seen, seen == 0 ? me : FOREIGNER_SEVERAL,
                       RELEASE, RELAXED)) {
     }
 }
@@ -101,7 +96,7 @@ bool weft__foreigners(void)
 
 void weft__foreigners_begin(void)
 {
-    uint32_t me = (uint32_t)weft__os_tid();
+    uint64_t me = weft__os_thread_self();
 
 #ifdef WEFT_SIM
     /* A simulated world has no past. */

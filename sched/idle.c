@@ -137,14 +137,16 @@ void weft__idle_wake_one(void)
     weft__visit_end(visit);
 }
 
+/* Each once: who lies down again meanwhile has looked. */
 void weft__idle_wake_all(void)
 {
     bool visit = weft__visit_begin();
-    struct weft__worker *sleeper;
 
-    while ((sleeper = idle_take_any())) {
+    for (unsigned i = 0; i < weft__sched.count; i++) {
+        if (!idle_take(i))
+            continue;
         weft__fetch_add(&weft__sched.spinners, 1, SEQ_CST);
-        wake(sleeper);
+        wake(weft__sched.workers[i]);
     }
     weft__visit_end(visit);
 }

@@ -63,6 +63,8 @@ int weft__os_at_thread_exit(void (*fn)(void *), void *arg);
 void weft__os_timer_slack(uint64_t ns);
 /* The kernel's id of the calling thread. */
 int weft__os_tid(void);
+/* The calling thread as pthread_self() has it; never 0. */
+weft__os_thread weft__os_thread_self(void);
 
 /* Wait while *word == expected, for at most timeout_ns (below 0: for ever).
  * Answers 0 when woken (perhaps for nothing), -EAGAIN when the word differs,

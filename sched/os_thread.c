@@ -187,6 +187,11 @@ int weft__os_tid(void)
     return (int)gettid();
 }
 
+weft__os_thread weft__os_thread_self(void)
+{
+    return (weft__os_thread)pthread_self();
+}
+
 /* --- Futexes ------------------------------------------------------------ */
 
 #ifdef WEFT__TSAN

@@ -94,6 +94,10 @@ static void on_fault(int signal, siginfo_t *info, void *context)
         raise(signal);
 }
 
+/* Its mask is empty. */
+static const struct sigaction ours = { .sa_sigaction = on_fault,
+                                       .sa_flags = SA_SIGINFO | SA_ONSTACK };
+
 static bool same_handler(const struct sigaction *a, const struct sigaction *b)
 {
     if ((a->sa_flags & SA_SIGINFO) != (b->sa_flags & SA_SIGINFO))
@@ -104,15 +108,14 @@ static bool same_handler(const struct sigaction *a, const struct sigaction *b)
 
 void weft__overflow_begin(void)
 {
-    struct sigaction action = { 0 }, now;
+    struct sigaction now;
 
-    if (covered && sigaction(SIGSEGV, NULL, &now) == 0 &&
-        same_handler(&now, &cover))
+    /* Ours: who had covered it put it back. */
+    if (sigaction(SIGSEGV, NULL, &now) == 0 &&
+        (same_handler(&now, &ours) ||
+         (covered && same_handler(&now, &cover))))
         return;
-    action.sa_sigaction = on_fault;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGSEGV, &action, &previous);
+    sigaction(SIGSEGV, &ours, &previous);
 }
 
 void weft__overflow_end(void)
@@ -121,10 +124,12 @@ void weft__overflow_end(void)
 
     if (sigaction(SIGSEGV, NULL, &now) != 0)
         return;
-    covered = !(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != on_fault;
+    covered = !same_handler(&now, &ours) &&
+              ((now.sa_flags & SA_SIGINFO) || (now.sa_handler != SIG_DFL &&
+                                               now.sa_handler != SIG_IGN));
     if (covered)
         cover = now;
-    else
+    else if (same_handler(&now, &ours))
         sigaction(SIGSEGV, &previous, NULL);
 }
 

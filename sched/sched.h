@@ -70,7 +70,7 @@ static inline struct weft__fiber *weft__fiber_self(void)
 struct weft__fiber *weft__owner_self(void);
 
 /* A thread that is not ours has called in, and may do so again: a program
- * asleep is not dead. Cheap after the first time in a run. */
+ * asleep is not dead. Cheap. */
 void weft__foreigner_note(void);
 /* Has one ever, in this run or before it? */
 bool weft__foreigners(void);

@@ -354,6 +354,34 @@ START_TEST(handlers_that_pass_on_make_no_ring)
 }
 END_TEST
 
+static void put_the_default_over(int i)
+{
+    (void)i;
+    signal(SIGSEGV, SIG_DFL);
+}
+
+/* One that goes as it came puts ours back, after our run; and what is no handler
+ * covers none. */
+START_TEST(a_handler_that_is_taken_away_again_leaves_no_ring)
+{
+    int status;
+
+    signal(SIGSEGV, handle_simply);
+    ck_assert_int_eq(run_with(NULL, put_a_chain_over, 0), 0);
+    ck_assert_int_eq(sigaction(SIGSEGV, &passed_over, NULL), 0);
+    status = die(NULL, fault_elsewhere);
+    ck_assert_msg(said("the host's simple handler"), "%.2000s", words);
+    ck_assert(WIFEXITED(status));
+
+    ck_assert_int_eq(run_with(NULL, put_the_default_over, 0), 0);
+    name_victim("digger", 0);
+    status = die(NULL, overflow_among_neighbours);
+    ck_assert_msg(said("stack overflow in fiber"), "%.2000s", words);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV,
+                  "status %x: %.2000s", (unsigned)status, words);
+}
+END_TEST
+
 static void send_one(int i)
 {
     (void)i;
@@ -541,6 +569,7 @@ int main(void)
     tcase_add_test(tc, a_fault_elsewhere_is_no_overflow);
     tcase_add_test(tc, the_handler_of_before_is_back_after_a_run);
     tcase_add_test(tc, handlers_that_pass_on_make_no_ring);
+    tcase_add_test(tc, a_handler_that_is_taken_away_again_leaves_no_ring);
     tcase_add_test(tc, what_is_sent_is_no_fault);
     tcase_add_test(tc, an_alternate_stack_of_the_programs_stays);
     tcase_add_loop_test(

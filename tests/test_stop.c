@@ -494,7 +494,7 @@ END_TEST
 START_TEST(a_stop_without_time_waits_for_what_has_ended)
 {
     setenv("WEFT_STOP_TIMEOUT", "0", 1);
-    for (int i = 0; i < 1000; i++)
+    for (int i = 0; i < 200; i++)
         ck_code(weft_run(NULL, count_entry, NULL, NULL), 0);
 }
 END_TEST
