@@ -106,12 +106,14 @@ static void *stop_at_signal(void *arg)
 
     /* Blocked by port_run(), so that one that comes early is not missed. */
     signal_set(&set);
-    if (weft_signal_wait(&set, NULL) < 0)
+    signal = weft_signal_wait(&set, NULL);
+    if (signal == -ECANCELED)
         return NULL;
     server_stop(server);
     weft_close(server->listen_fd);
     /* A second signal kills. No one comes if the last connection is gone first. */
-    signal = weft_signal_wait(&set, NULL);
+    if (signal > 0)
+        signal = weft_signal_wait(&set, NULL);
     if (signal > 0) {
         pthread_sigmask(SIG_UNBLOCK, &set, NULL);
         raise(signal);
