@@ -31,6 +31,7 @@
 
 #include "sched/atomic.h"
 #include "sched/lock.h"
+#include "sched/worker.h"
 
 /* Above what a process may open (nr_open), below what the table holds. */
 enum { WEFT__NET_FIRST = 1 << 20 };
@@ -112,7 +113,7 @@ struct weft__net_file {
  * to be rung at its end. */
 struct weft__net_call {
     int64_t now;
-    struct weft__poller *ring[16];
+    struct weft__poller *ring[WEFT__WORKERS_MAX];
     unsigned rings;
 };
 

@@ -18,6 +18,10 @@
 #include "runtime/cpus.h"
 #include "sched/fatal.h"
 
+#ifdef WEFT_SIM
+#include "runtime/sim/sim.h"
+#endif
+
 /* The end of the first version: programs built with it are never refused. */
 #define SIZE_FIRST (offsetof(weft_config_t, guard) + sizeof(int))
 /* No version will be longer: what claims to be was never initialised, and
@@ -236,6 +240,11 @@ static int config_refuse_seed(void)
 
 static void config_fill_defaults(uint64_t *value, const bool *set)
 {
+#ifdef WEFT_SIM
+    /* A seed means the same on every machine. */
+    if (value[WORKERS] == 0 && weft__sim_active())
+        value[WORKERS] = weft__sim_workers();
+#endif
     if (value[WORKERS] == 0) {
         value[WORKERS] = weft__cpus("");
         if (value[WORKERS] > WORKERS_MAX)

@@ -170,6 +170,9 @@ static int run_checked(const weft_config_t *config, int (*entry)(void *),
 
     if (status != 0)
         return status;
+#ifdef WEFT_SIM
+    weft__sim_has_workers(full.workers);
+#endif
     status = run_begin();
     if (status != 0)
         return status;

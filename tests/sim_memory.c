@@ -295,13 +295,47 @@ static void reuse(void *arg)
     sim_expect(own.flag.v == 9);
 }
 
+/* The same by way of a read-modify-write of the next owner's, in another thread:
+ * the store that waits is out of date all the same. */
+static weft__au32 mine;
+static volatile bool handed;
+
+static void hand_over(void *arg)
+{
+    (void)arg;
+    weft__init(&mine, 1);
+    weft__store(&mine, 0, RELEASE);
+    handed = true;
+}
+
+static void take_over(void *arg)
+{
+    (void)arg;
+    while (!handed)
+        weft__os_pause();
+    weft__init(&mine, 5);
+    (void)weft__fetch_add(&mine, 1, RELAXED);
+    for (int i = 0; i < 5; i++)
+        sim_expect(weft__load(&mine, RELAXED) == 6);
+}
+
+static void begin_again(void *arg)
+{
+    (void)arg;
+    handed = false;
+}
+
 START_TEST(a_store_that_waits_does_not_undo_a_later_plain_one)
 {
     void (*const fns[])(void *) = { reuse, nothing };
+    void (*const two[])(void *) = { hand_over, take_over };
     weft_sim_t sim = sim_of(2);
 
     ck_assert_int_eq(weft__sim_search(&sim, 500, fns, 2, NULL, NULL, NULL),
                      500);
+    ck_assert_int_eq(weft__sim_search(&sim, 2000, two, 2, NULL, begin_again,
+                                      NULL),
+                     2000);
 }
 END_TEST
 

@@ -4,6 +4,8 @@
 #include "tests/sim.h"
 #include "tests/sim_support.h"
 
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -275,6 +277,49 @@ START_TEST(a_seed_in_the_environment_decides)
 }
 END_TEST
 
+/* How many processors there are decides nothing. */
+START_TEST(a_seed_is_the_same_on_every_machine)
+{
+    char here[64], there[64];
+    cpu_set_t one;
+    int cpu = sched_getcpu();
+
+    started_afresh("--plain", "7", here, sizeof(here));
+    ck_assert_int_ge(cpu, 0);
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    ck_assert_int_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+    started_afresh("--plain", "7", there, sizeof(there));
+    ck_assert_str_eq(here, there);
+}
+END_TEST
+
+/* Each search as if there were no other. */
+START_TEST(a_named_seed_is_tried_in_each_exploration)
+{
+    weft_sim_t sim = WEFT_SIM_INIT;
+
+    setenv("WEFT_SEED", "9", 1);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(weft_explore(&sim, 100, leaves_a_mark, NULL), 1);
+    weft__sim_quiet(true);
+    ck_assert_int_eq(weft_explore(&sim, 100, wrong_always, NULL), -EILSEQ);
+}
+END_TEST
+
+/* Whoever reaps all children takes ours, too. */
+START_TEST(children_that_nobody_can_wait_for)
+{
+    weft_sim_t sim = WEFT_SIM_INIT;
+
+    signal(SIGCHLD, SIG_IGN);
+    ck_assert_int_eq(weft_explore(&sim, 20, right, NULL), 20);
+    weft__sim_quiet(true);
+    ck_assert_int_eq(weft_explore(&sim, 20, wrong_always, NULL), -EILSEQ);
+    signal(SIGCHLD, SIG_DFL);
+}
+END_TEST
+
 /* What exploring found under a seed, WEFT_SEED finds in a new process. */
 START_TEST(an_explored_seed_replays_in_another_process)
 {
@@ -323,6 +368,9 @@ int main(int argc, char **argv)
     tcase_add_test(tc, a_program_asleep_is_told);
     tcase_add_test(tc, a_program_that_never_ends_is_stopped);
     tcase_add_test(tc, a_seed_in_the_environment_decides);
+    tcase_add_test(tc, a_seed_is_the_same_on_every_machine);
+    tcase_add_test(tc, a_named_seed_is_tried_in_each_exploration);
+    tcase_add_test(tc, children_that_nobody_can_wait_for);
     tcase_add_test(tc, an_explored_seed_replays_in_another_process);
     suite_add_tcase(suite, tc);
     return sim_main(suite);

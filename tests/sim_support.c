@@ -232,7 +232,7 @@ bool sim_finds(enum sim_defect defect, unsigned workers, uint32_t ring,
         status = sim_runs("planted", workers, ring, runs, entry, arg, NULL);
         _exit(status < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
     }
-    return waitpid(pid, &status, 0) == pid &&
+    return pid > 0 && waitpid(pid, &status, 0) == pid &&
            (WIFSIGNALED(status) || WEXITSTATUS(status) != EXIT_SUCCESS);
 }
 

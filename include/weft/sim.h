@@ -28,7 +28,7 @@ typedef struct weft_sim {
     size_t size;        /* sizeof(weft_sim_t): set by the macro */
     uint64_t seed;      /* which schedule; default 1 */
     uint64_t steps;     /* choices after which a run counts as hung; 1e6 */
-    unsigned workers;   /* virtual workers; 2 */
+    unsigned workers;   /* virtual workers; 2. WEFT_WORKERS wins over it */
     unsigned buffer;    /* depth of the store buffer; 2; UINT_MAX: none */
     const char *replay; /* a schedule that a failed run printed, or NULL */
 } weft_sim_t;
@@ -40,8 +40,12 @@ typedef struct weft_sim {
  *
  * Blocks:   the calling thread. Not from a fiber.
  * Returns:  entry's value if it is 0 or more and the run was sound
- *           -EINVAL    entry is NULL or a field has no sense
+ *           <0         what entry answered, or weft_run(); among them
+ *           -EINVAL    entry is NULL, a field or a variable has no sense, or
+ *                      `replay` does not fit the program
  *           -EPERM     called from a fiber
+ *           -EBUSY     a runtime runs, or was left when its stop took too long,
+ *                      or another simulation runs
  *           -EDEADLK   every fiber is asleep, and entry ended with that code;
  *                      or no virtual thread can ever move again
  *           -ETIMEDOUT the run took more than `steps` choices
@@ -55,11 +59,14 @@ WEFT_API int weft_sim_run(const weft_sim_t *sim, int (*entry)(void *),
  * Run entry(arg) under `runs` seeds, starting with sim->seed, each in a forked
  * child, so that what one leaves in memory does not change the next. The first
  * run that answers a negative code stops the search; its seed and schedule are
- * printed on stderr.
+ * printed on stderr. With WEFT_SEED or `replay` only that run is made, and if it
+ * fails once more in the caller's process, where a debugger is.
  *
  * Blocks:   the calling thread. Not from a fiber.
  * Returns:  how many runs were made, if all were well
- *           as weft_sim_run() otherwise
+ *           as weft_sim_run() otherwise, and
+ *           -EAGAIN, -ENOMEM   no child process is to be had
+ *           -EINVAL            `runs` is above INT_MAX
  */
 WEFT_API int weft_explore(const weft_sim_t *sim, unsigned runs,
                           int (*entry)(void *), void *arg);

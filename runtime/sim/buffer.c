@@ -41,6 +41,7 @@ void weft__buffer_flush(struct weft__vthread *t)
         weft__world.dirty &= ~(UINT64_C(1) << t->index);
 
     if (!overtaken(&e)) {
+        weft__buffer_comes(e.p, e.size);
         weft__plain_store(e.p, e.value, e.size, e.order);
         weft__buffer_wrote(e.p, e.size);
     }
@@ -89,6 +90,22 @@ bool weft__buffer_get(struct weft__vthread *t, const volatile void *p,
         return false;
     }
     return false;
+}
+
+void weft__buffer_comes(const volatile void *p, unsigned size)
+{
+    for (uint64_t left = weft__world.dirty; left != 0; left &= left - 1) {
+        unsigned index = (unsigned)__builtin_ctzll(left);
+        struct weft__buffer *b = &weft__world.thread[index].buffer;
+        unsigned kept = 0;
+
+        for (unsigned i = 0; i < b->n; i++)
+            if (!overlaps(&b->store[i], p, size) || !overtaken(&b->store[i]))
+                b->store[kept++] = b->store[i];
+        b->n = kept;
+        if (kept == 0)
+            weft__world.dirty &= ~(UINT64_C(1) << index);
+    }
 }
 
 void weft__buffer_wrote(const volatile void *p, unsigned size)

@@ -18,7 +18,8 @@
  * the bytes are a local variable of somebody. On a real machine the later
  * plain store wins. So each entry remembers what memory held where it goes;
  * if it holds something else when the store should leave, and no simulated
- * store put it there, then a plain one came later: the entry is dropped.
+ * store put it there, then a plain one came later: the entry is dropped. So it
+ * is when a simulated store comes to the same bytes, which would hide that.
  */
 #ifndef WEFT_RUNTIME_SIM_BUFFER_H
 #define WEFT_RUNTIME_SIM_BUFFER_H
@@ -56,7 +57,9 @@ bool weft__buffer_get(struct weft__vthread *t, const volatile void *p,
 void weft__buffer_flush(struct weft__vthread *t);
 void weft__buffer_drain(struct weft__vthread *t);
 
-/* A simulated store or read-modify-write changed these bytes. */
+/* A simulated store or read-modify-write is about to change these bytes, and has
+ * changed them. */
+void weft__buffer_comes(const volatile void *p, unsigned size);
 void weft__buffer_wrote(const volatile void *p, unsigned size);
 
 #endif

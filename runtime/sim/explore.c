@@ -66,9 +66,13 @@ static int run_apart(struct told *told, const weft_sim_t *set,
         return -errno;
     if (pid == 0)
         child(told, set, once, arg);
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return -errno;
+    while (waitpid(pid, &status, 0) < 0) {
+        if (errno == EINTR)
+            continue;
+        /* Somebody else has waited for it: how it died he knows. */
+        status = EXIT_FAILURE << 8;
+        break;
+    }
     if (!told->done)
         follow(status);
     weft__world.result = told->result;

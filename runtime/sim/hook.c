@@ -18,11 +18,13 @@ bool weft__sim_wanted(void)
 
 unsigned weft__sim_workers(void)
 {
-    weft_sim_t set;
+    return weft__world.set.workers;
+}
 
+void weft__sim_has_workers(unsigned n)
+{
     if (weft__world.active)
-        return weft__world.set.workers;
-    return weft__run_settings(NULL, &set) < 0 ? 1 : set.workers;
+        weft__world.set.workers = n;
 }
 
 int weft__sim_enter(const weft_sim_t *sim)

@@ -31,6 +31,7 @@ void weft__sim_store(volatile void *p, uint64_t value, unsigned size,
         return;
     }
     weft__buffer_drain(me);
+    weft__buffer_comes(p, size);
     weft__plain_store(p, value, size, order);
     weft__buffer_wrote(p, size);
 }
@@ -42,6 +43,7 @@ uint64_t weft__sim_rmw(volatile void *p, enum weft__seam_op op,
 
     weft__step("read-modify-write");
     weft__buffer_drain(weft__current());
+    weft__buffer_comes(p, size);
     old = weft__plain_rmw(p, op, value, size, order);
     weft__buffer_wrote(p, size);
     return old;
@@ -54,6 +56,7 @@ bool weft__sim_cas(volatile void *p, void *seen, uint64_t next, unsigned size,
 
     weft__step("compare-and-swap");
     weft__buffer_drain(weft__current());
+    weft__buffer_comes(p, size);
     done = weft__plain_cas(p, seen, next, size, order);
     if (done)
         weft__buffer_wrote(p, size);

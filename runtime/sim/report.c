@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "runtime/sim/world.h"
@@ -117,6 +118,10 @@ static void report_replay(void)
         say("(the first %d of its %zu characters)", REPORT_SCHEDULE, n);
     if (w->set.replay != NULL)
         say("this was a replay");
+    else if (secure_getenv("WEFT_WORKERS") != NULL)
+        say("again: WEFT_SEED=%llu WEFT_WORKERS=%u %s",
+            (unsigned long long)w->set.seed, w->set.workers,
+            program_invocation_name);
     else
         say("again: WEFT_SEED=%llu %s", (unsigned long long)w->set.seed,
             program_invocation_name);

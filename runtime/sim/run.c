@@ -57,7 +57,8 @@ static int env_seed(uint64_t *seed)
         return 0;
     errno = 0;
     *seed = strtoull(text, &end, 0);
-    if (errno != 0 || end == text || *end != '\0' || *text == '-') {
+    if (errno != 0 || end == text || *end != '\0' || *text < '0' ||
+        *text > '9') {
         weft__log(WEFT_LOG_ERROR, "WEFT_SEED is '%s'; it is a number", text);
         return -EINVAL;
     }
@@ -131,6 +132,7 @@ int weft__run_begin(const weft_sim_t *set)
     w->tickets = 0;
     w->steps = 0;
     w->hosted = false;
+    w->misfit = false;
     w->result = (struct weft__sim_result){ .seed = set->seed };
     w->active = true;
     return 0;

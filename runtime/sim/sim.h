@@ -29,9 +29,11 @@ bool weft__sim_wanted(void);
 /* Is the caller inside a simulation? */
 bool weft__sim_active(void);
 
-/* How many workers a runtime gets that was told no number: the simulation's
- * (2 by default), so that a seed means the same on every machine. */
+/* In a simulation: how many workers a runtime gets that was told no number (2 by
+ * default), so that a seed means the same on every machine; and how many it has
+ * got, by its configuration or WEFT_WORKERS, for the report. */
 unsigned weft__sim_workers(void);
+void weft__sim_has_workers(unsigned n);
 
 /*
  * Begin a simulation whose virtual thread 0 is the caller, on the stack it

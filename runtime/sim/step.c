@@ -101,7 +101,12 @@ static struct weft__options options(void)
 
 static void count_step(void)
 {
-    if (++weft__world.steps > weft__world.set.steps)
+    struct weft__world *w = &weft__world;
+
+    if (w->misfit)
+        weft__run_over(WEFT__SIM_MISFIT,
+                       "the schedule does not fit the program");
+    if (++w->steps > w->set.steps)
         weft__run_over(WEFT__SIM_HUNG, "the run took too many steps");
 }
 
@@ -167,7 +172,9 @@ void weft__step(const char *what)
     move_on();
 }
 
-/* What the world does is a choice as others are; no thread moves for it. */
+/* What the world does is a choice as others are; no thread moves for it. Nor does
+ * a run end here, in the middle of a network's call and with its lock: the next
+ * step says why. */
 unsigned weft__sim_draw(unsigned n)
 {
     struct weft__world *w = &weft__world;
@@ -177,11 +184,14 @@ unsigned weft__sim_draw(unsigned n)
         n = WEFT__CHOOSE_DRAWS;
     if (n < 2)
         return 0;
-    count_step();
+    if (w->misfit || w->steps >= w->set.steps)
+        return 0;
+    w->steps++;
     choice = w->chooser->draw(n);
-    if (choice == WEFT__CHOOSE_NONE)
-        weft__run_over(WEFT__SIM_MISFIT,
-                       "the schedule does not fit the program");
+    if (choice == WEFT__CHOOSE_NONE) {
+        w->misfit = true;
+        return 0;
+    }
     weft__schedule_add(&w->schedule, choice);
     return choice - WEFT__CHOOSE_DRAW;
 }

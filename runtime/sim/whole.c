@@ -8,6 +8,7 @@
 #include "runtime/sim/explore.h"
 #include "runtime/sim/run.h"
 #include "runtime/sim/world.h"
+#include "sched/worker.h"
 
 /* What virtual thread 0, the caller of weft_run(), is to do. */
 struct whole {
@@ -59,6 +60,9 @@ static int whole_settings(const weft_sim_t *sim, weft_sim_t *set,
         return -EINVAL;
     if (weft__sim_active() || weft_self() != 0)
         return -EPERM;
+    /* A runtime stands: one that runs, or one that was left. */
+    if (weft__sched.count != 0)
+        return -EBUSY;
     return weft__run_settings(sim, set);
 }
 
@@ -77,15 +81,21 @@ int weft__sim_explore(const weft_sim_t *sim, unsigned runs,
 {
     struct whole whole = { entry, arg, 0, 0 };
     weft_sim_t set;
-    int status = whole_settings(sim, &set, entry);
+    int status = whole_settings(sim, &set, entry), again;
 
     if (status < 0)
         return status;
     if (runs > INT_MAX)
         return -EINVAL;
-    /* The one of WEFT_SEED, or of a schedule: here, where a debugger is. */
-    if (status == 1 || set.replay != NULL)
-        return (status = whole_run(&set, &whole)) < 0 ? status : 1;
+    /* The one of WEFT_SEED, or of a schedule: as it was found, in a process that
+     * has run no other; and if it fails, once more here, where a debugger is. */
+    if (status == 1 || set.replay != NULL) {
+        status = weft__explore_apart(set, 1, whole_run, &whole, each, each_arg);
+        if (status >= 0)
+            return 1;
+        again = whole_run(&set, &whole);
+        return again < 0 ? again : status;
+    }
     return weft__explore_apart(set, runs, whole_run, &whole, each, each_arg);
 }
 

@@ -66,6 +66,7 @@ struct weft__world {
 
     struct weft__schedule schedule;
     struct weft__sim_result result;
+    bool misfit; /* a draw did not fit the schedule */
     bool hosted; /* does the run go back to `host` when it is over? */
     bool dumping;
     struct weft__coro host;
