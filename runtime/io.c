@@ -155,8 +155,10 @@ ssize_t weft__io_out(struct weft__io *io, weft__io_try try)
     /* READY is taken back when poll(2) sees no room, too, which asks for more of
      * it than a write does: a third, or half of the buffer. So it is tried once,
      * unless others stand in line: then it would have what they wait for, and
-     * the buffer never get so empty that they are told. relaxed: a look. */
-    bool first = !(weft__load(&io->use.desc->flags, RELAXED) &
+     * the buffer never get so empty that they are told. (Those who wait for room
+     * at another receiver are in nobody's way.) relaxed: a look. */
+    bool first = io->elsewhere ||
+                 !(weft__load(&io->use.desc->flags, RELAXED) &
                    WEFT__FD_WAITERS(WEFT__OUT));
 
     for (;;) {
