@@ -170,12 +170,12 @@ static int run_checked(const weft_config_t *config, int (*entry)(void *),
 
     if (status != 0)
         return status;
-#ifdef WEFT_SIM
-    weft__sim_has_workers(full.workers);
-#endif
     status = run_begin();
     if (status != 0)
         return status;
+#ifdef WEFT_SIM
+    weft__sim_has_workers(full.workers);
+#endif
     status = run(&full, entry, arg, result);
     /* release: pairs with the next run's acquire. */
     weft__store(&state, status == -EBUSY ? LEFT : STOPPED, RELEASE);

@@ -6,6 +6,8 @@
 #include "tests/sim.h"
 #include "tests/sim_support.h"
 
+#include <stdlib.h>
+
 #include "sched/atomic.h"
 #include "sched/os.h"
 
@@ -179,6 +181,24 @@ START_TEST(everyone_who_waits_is_sent_home)
 }
 END_TEST
 
+static int leaves_nobody(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+/* No time for others is time enough for the first fiber, which rings before it
+ * counts itself out. */
+START_TEST(a_stop_without_time_waits_for_what_has_ended)
+{
+    weft_sim_t sim = WEFT_SIM_INIT;
+
+    setenv("WEFT_STOP_TIMEOUT", "0", 1);
+    for (sim.workers = 1; sim.workers <= 3; sim.workers++)
+        ck_assert_int_eq(weft_explore(&sim, RUNS, leaves_nobody, NULL), RUNS);
+}
+END_TEST
+
 START_TEST(what_it_relies_on_is_missed)
 {
     ck_assert(sim_finds(SIM_TORN_CAS, 2, RING, PLANTED_RUNS, leaves_joiners,
@@ -195,6 +215,7 @@ int main(void)
 
     tcase_set_timeout(tc, SIM_SECONDS);
     tcase_add_test(tc, everyone_who_waits_is_sent_home);
+    tcase_add_test(tc, a_stop_without_time_waits_for_what_has_ended);
     tcase_add_test(tc, what_it_relies_on_is_missed);
     suite_add_tcase(suite, tc);
     return sim_main(suite);

@@ -85,7 +85,7 @@ bool weft__buffer_get(struct weft__vthread *t, const volatile void *p,
         }
         /* In part, or overtaken by a plain store: memory has the answer once
          * this entry and those before it have left. */
-        for (unsigned n = i + 1; n > 0; n--)
+        for (unsigned n = i + 1; n > 0 && b->n > 0; n--)
             weft__buffer_flush(t);
         return false;
     }

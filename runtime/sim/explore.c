@@ -53,12 +53,14 @@ static _Noreturn void follow(int status)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE);
 }
 
+/* *died: how, if it did so before it had an answer; else 0. */
 static int run_apart(struct told *told, const weft_sim_t *set,
-                     weft__once once, void *arg)
+                     weft__once once, void *arg, int *died)
 {
     int status;
     pid_t pid;
 
+    *died = 0;
     told->done = false;
     fflush(NULL); /* or the child writes it too */
     pid = fork();
@@ -73,31 +75,60 @@ static int run_apart(struct told *told, const weft_sim_t *set,
         status = EXIT_FAILURE << 8;
         break;
     }
-    if (!told->done)
-        follow(status);
+    if (!told->done) {
+        *died = status;
+        return -EPROTO;
+    }
     weft__world.result = told->result;
     weft__world.schedule.n = told->choices;
     weft__world.schedule.hash = told->hash;
     return told->answer;
 }
 
-int weft__explore_apart(weft_sim_t set, unsigned runs, weft__once once,
-                        void *arg, void (*each)(int answer, void *arg),
-                        void *each_arg)
+static int explore(weft_sim_t set, unsigned runs, weft__once once, void *arg,
+                   void (*each)(int answer, void *arg), void *each_arg,
+                   int *died)
 {
     struct told *told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE,
                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int status;
 
+    *died = 0;
     if (told == MAP_FAILED)
         return -ENOMEM;
     /* Made here, the room for a schedule is the children's too. */
     status = weft__schedule_begin(&weft__world.schedule, set.steps + 1);
     for (unsigned i = 0; status >= 0 && i < runs; i++, set.seed++) {
-        status = run_apart(told, &set, once, arg);
+        status = run_apart(told, &set, once, arg, died);
         if (status >= 0 && each != NULL)
             each(status, each_arg);
     }
     munmap(told, sizeof(*told));
     return status < 0 ? status : (int)runs;
+}
+
+int weft__explore_apart(weft_sim_t set, unsigned runs, weft__once once,
+                        void *arg, void (*each)(int answer, void *arg),
+                        void *each_arg)
+{
+    int died;
+    int status = explore(set, runs, once, arg, each, each_arg, &died);
+
+    if (died != 0)
+        follow(died);
+    return status;
+}
+
+int weft__explore_named(weft_sim_t set, weft__once once, void *arg,
+                        void (*each)(int answer, void *arg), void *each_arg)
+{
+    int died, again;
+    int status = explore(set, 1, once, arg, each, each_arg, &died);
+
+    if (status >= 0)
+        return status;
+    again = once(&set, arg);
+    if (died != 0)
+        follow(died);
+    return again < 0 ? again : status;
 }

@@ -14,4 +14,10 @@ int weft__explore_apart(weft_sim_t set, unsigned runs, weft__once once,
                         void *arg, void (*each)(int answer, void *arg),
                         void *each_arg);
 
+/* The one run of a seed or schedule that was named: as it was found, in a process
+ * that has run no other; and if it fails, once more in this one, where a debugger
+ * is. Returns 1, or the code. */
+int weft__explore_named(weft_sim_t set, weft__once once, void *arg,
+                        void (*each)(int answer, void *arg), void *each_arg);
+
 #endif

@@ -101,18 +101,12 @@ int weft__sim_search_apart(const weft_sim_t *sim, unsigned runs,
 {
     struct scenario s = { fns, n, arg, check };
     weft_sim_t set;
-    int status = scenario_settings(sim, &set, &s, runs), again;
+    int status = scenario_settings(sim, &set, &s, runs);
 
     if (status < 0)
         return status;
     if (status != 1)
         return weft__explore_apart(set, runs, scenario_run, &s, each,
                                    each_arg);
-    /* As it was found, in a process that has run no other; and if it fails,
-     * once more in this one, where a debugger is. */
-    status = weft__explore_apart(set, 1, scenario_run, &s, NULL, NULL);
-    if (status >= 0)
-        return 1;
-    again = scenario_run(&set, &s);
-    return again < 0 ? again : status;
+    return weft__explore_named(set, scenario_run, &s, NULL, NULL);
 }

@@ -81,21 +81,14 @@ int weft__sim_explore(const weft_sim_t *sim, unsigned runs,
 {
     struct whole whole = { entry, arg, 0, 0 };
     weft_sim_t set;
-    int status = whole_settings(sim, &set, entry), again;
+    int status = whole_settings(sim, &set, entry);
 
     if (status < 0)
         return status;
     if (runs > INT_MAX)
         return -EINVAL;
-    /* The one of WEFT_SEED, or of a schedule: as it was found, in a process that
-     * has run no other; and if it fails, once more here, where a debugger is. */
-    if (status == 1 || set.replay != NULL) {
-        status = weft__explore_apart(set, 1, whole_run, &whole, each, each_arg);
-        if (status >= 0)
-            return 1;
-        again = whole_run(&set, &whole);
-        return again < 0 ? again : status;
-    }
+    if (status == 1 || set.replay != NULL)
+        return weft__explore_named(set, whole_run, &whole, each, each_arg);
     return weft__explore_apart(set, runs, whole_run, &whole, each, each_arg);
 }
 
