@@ -62,6 +62,12 @@ class Server:
             time.sleep(0.01)
         return n
 
+    def cpu(self):
+        """Seconds of processor time that it has used."""
+        with open("/proc/%d/stat" % self.process.pid) as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def settles_at(self, descriptors):
         until(lambda: self.descriptors() <= descriptors,
               lambda: "%d descriptors, and there were %d" %

@@ -3,6 +3,7 @@
 # echo server that answers, finds each thing a broken one does wrong, and the
 # server on raw epoll makes no more system calls than a rival may.
 # Usage: load.sh SOURCE_DIR BUILD_DIR
+# Alone
 set -euo pipefail
 export LC_ALL=C
 build_dir=$(cd "$2" && pwd)
@@ -177,7 +178,9 @@ calls_of_epoll() {
     stop
 
     # Opening and closing took four a connection.
-    own=$(($(number system_calls "$tmp/server") - 4 * 256))
+    own=$(number system_calls "$tmp/server")
+    [ "${own:-0}" -gt 0 ] || wrong "the server on raw epoll counts nothing"
+    own=$((${own:-0} - 4 * 256))
     traced_calls=$(awk '$NF == "total" { print $4 }' "$tmp/strace" \
         2>/dev/null || true)
 }
@@ -187,19 +190,12 @@ few_enough() {
     [ $((${1:-0} * 100)) -le $(($2 * 205)) ]
 }
 
-# A machine with other things to do cuts the batches short.
-for _ in 1 2 3; do
-    calls_of_epoll
-    if few_enough "$own" $((requests + 256)) &&
-        few_enough "$traced_calls" $requests; then
-        break
-    fi
-done
+calls_of_epoll
 few_enough "$own" $((requests + 256)) ||
     wrong "$own system calls of its own count for $((requests + 256)) requests"
-few_enough "$traced_calls" $requests ||
+[ -z "$traced_calls" ] || few_enough "$traced_calls" $requests ||
     wrong "$traced_calls system calls for $requests requests"
 echo "system calls for $((requests + 256)) requests, by its own count: $own"
-echo "for $requests requests, by strace: ${traced_calls:-there is none}"
+echo "for $requests requests, by strace: ${traced_calls:-skipped, there is none}"
 
 exit $failed

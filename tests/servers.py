@@ -141,6 +141,18 @@ def lines_of(sock, n):
     return got.split(b"\n")[:-1]
 
 
+def heard_to_the_end(sock, ends):
+    """Reads until each of these lines has come; nothing is behind them."""
+    ends = set(ends)
+    got = b""
+    sock.settimeout(SECONDS)
+    while ends or not got.endswith(b"\n"):
+        part = sock.recv(65536)
+        assert part, "hung up"
+        got += part
+        ends -= set(got.split(b"\n"))
+
+
 def check_chat_tells_all_others(workers):
     with server(workers, "chat", 0) as port, contextlib.ExitStack() as stack:
         clients = []
@@ -157,13 +169,13 @@ def check_chat_tells_all_others(workers):
                     if word in waiting[0].recv(65536):
                         waiting.pop(0)
                         continue
-        clients[0].close()
+        # What each said before has come when its last line has.
+        for speaker in clients:
+            speaker.sendall(b"end of %d\n" % clients.index(speaker))
         for c in clients[1:]:
-            c.settimeout(0.2)
-            with contextlib.suppress(TimeoutError):
-                while c.recv(65536):
-                    pass
-            c.settimeout(SECONDS)
+            others = [i for i, o in enumerate(clients) if o is not c]
+            heard_to_the_end(c, [b"end of %d" % i for i in others])
+        clients[0].close()
         clients[1].sendall(b"one\ntwo\n")
         for c in clients[2:]:
             assert lines_of(c, 2) == [b"one", b"two"]
@@ -181,9 +193,9 @@ def check_chat_slow_client_hurts_nobody(workers):
                 speaker.sendall(b"ready\n")
                 with contextlib.suppress(TimeoutError):
                     heard = listener.recv(65536)
-            with contextlib.suppress(TimeoutError):
-                while listener.recv(65536):
-                    pass
+            speaker.sendall(b"end\n")
+            if not heard.endswith(b"end\n"):
+                heard_to_the_end(listener, [b"end"])
             listener.settimeout(SECONDS)
             # More than the slow one's queue, socket and kernel can hold; a
             # listener that keeps up loses none.

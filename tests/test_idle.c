@@ -21,13 +21,13 @@ static void *sleep_on(void *arg)
     return (void *)(intptr_t)weft_chan_recv(arg, NULL);
 }
 
-/* Everyone has lain down, the monitor too. */
-static void await_silence(void)
+static bool file_says(const char *path, const char *words)
 {
-    while (weft__load(&weft__sched.idle, SEQ_CST) != weft__sched.count ||
-           !weft__load(&weft__sched.monitor_asleep, SEQ_CST))
-        usleep(1000);
-    usleep(50000);
+    char *text = weft__os_read_file(path);
+    bool says = text && strstr(text, words);
+
+    free(text);
+    return says;
 }
 
 static long file_number(const char *path, const char *key)
@@ -48,15 +48,17 @@ static const bool monitor_counts = false;
 static const bool monitor_counts = true;
 #endif
 
-/* How often weft's threads and the monitor have slept since they began: the
- * job's own thread and those of a sanitizer do not count. */
-static long sleeps(void)
+/* How often weft's threads and the monitor have slept since they began, and
+ * whether they all do now: the job's own thread and those of a sanitizer do not
+ * count. */
+static long sleeps(bool *asleep)
 {
     DIR *tasks = opendir("/proc/self/task");
     struct dirent *task;
     long sum = 0;
 
     ck_assert_ptr_nonnull(tasks);
+    *asleep = true;
     while ((task = readdir(tasks))) {
         int tid = atoi(task->d_name);
         bool monitor = tid == getpid();
@@ -70,11 +72,24 @@ static long sleeps(void)
             snprintf(path, sizeof(path), "/proc/self/task/%s/status",
                      task->d_name);
             sum += file_number(path, "\nvoluntary_ctxt_switches:");
+            *asleep = *asleep && file_says(path, "\nState:\tS");
         }
         free(name);
     }
     closedir(tasks);
     return sum;
+}
+
+/* Everyone has lain down, the monitor too: has said so, and sleeps. */
+static void await_silence(void)
+{
+    bool asleep;
+
+    do {
+        usleep(1000);
+        (void)sleeps(&asleep);
+    } while (weft__load(&weft__sched.idle, SEQ_CST) != weft__sched.count ||
+             !weft__load(&weft__sched.monitor_asleep, SEQ_CST) || !asleep);
 }
 
 static int64_t cpu_ns(void)
@@ -96,15 +111,16 @@ struct silence {
 static void *measure_silence(void *arg)
 {
     struct silence *silence = arg;
+    bool asleep;
     long slept;
     int64_t cpu;
 
     await_silence();
-    slept = sleeps();
+    slept = sleeps(&asleep);
     cpu = cpu_ns();
     sleep(1);
     silence->cpu = cpu_ns() - cpu;
-    silence->sleeps = sleeps() - slept;
+    silence->sleeps = sleeps(&asleep) - slept;
     return NULL;
 }
 

@@ -326,17 +326,21 @@ WEFT_TEST(under_a_limit_of_no_descriptors_waits_go_on)
     struct rlimit limit;
     int made[2], blocking[2];
     weft_fiber_t f[2];
+    char c;
 
     net_pair(NET_UNIX, made);
     ck_assert_int_eq(pipe(blocking), 0);
     r[0].fd = made[0];
     r[1].fd = blocking[0];
+    /* The lane's thread has a descriptor of its own, from its first wait on. */
+    while (jobs_begun(WEFT__LANE_FD) == 0)
+        ck_code(weft_read_until(blocking[0], &c, 1, weft_after(WEFT_MS(1))),
+                -ETIMEDOUT);
     for (int i = 0; i < 2; i++) {
         f[i] = spawn(read_one, &r[i]);
         wait_until_parked(f[i]);
     }
-    /* The lane's thread has opened what it needs. */
-    ck_code(weft_sleep(WEFT_MS(20)), 0);
+    wait_for_jobs(WEFT__LANE_FD, 1, 0);
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = (rlim_t)_i;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
