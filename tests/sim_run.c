@@ -2,8 +2,10 @@
  * weft_sim_run() and weft_explore(), as a program uses them; and WEFT_SEED.
  */
 #include "tests/sim.h"
+#include "tests/codelog.h"
 #include "tests/sim_support.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -133,6 +135,40 @@ START_TEST(a_named_seed_is_tried_in_each_search)
     weft__sim_quiet(true);
     ck_assert_int_eq(sim_runs("named", 2, 4, 100, wrong_always, NULL, &m),
                      -EILSEQ);
+}
+END_TEST
+
+static void *simulate_beside(void *arg)
+{
+    weft_sim_t sim = WEFT_SIM_INIT;
+    int run = weft_sim_run(&sim, right, NULL);
+    int explored = weft_explore(&sim, 5, right, NULL);
+
+    codelog("weft_sim_run(", run);
+    codelog("weft_explore(", explored);
+    *(bool *)arg = run == -EBUSY && explored == -EBUSY;
+    return NULL;
+}
+
+static int run_beside(void *arg)
+{
+    pthread_t thread;
+
+    return pthread_create(&thread, NULL, simulate_beside, arg) == 0 &&
+                   pthread_join(thread, NULL) == 0
+               ? 0
+               : -EAGAIN;
+}
+
+/* Not beside a runtime that runs, on real threads. */
+START_TEST(a_runtime_bars_a_simulation)
+{
+    bool barred = false;
+    int result = -1;
+
+    ck_assert_int_eq(weft_run(NULL, run_beside, &barred, &result), 0);
+    ck_assert_int_eq(result, 0);
+    ck_assert(barred);
 }
 END_TEST
 
@@ -365,6 +401,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, what_was_found_replays);
     tcase_add_test(tc, a_named_seed_is_tried_in_each_search);
     tcase_add_test(tc, a_run_answers_what_entry_answers);
+    tcase_add_test(tc, a_runtime_bars_a_simulation);
     tcase_add_test(tc, misuse_is_answered);
     tcase_add_test(tc, a_program_asleep_is_told);
     tcase_add_test(tc, a_program_that_never_ends_is_stopped);

@@ -64,9 +64,8 @@ WEFT_API int weft_sim_run(const weft_sim_t *sim, int (*entry)(void *),
  *
  * Blocks:   the calling thread. Not from a fiber.
  * Returns:  how many runs were made, if all were well
- *           as weft_sim_run() otherwise, and
- *           -EAGAIN, -ENOMEM   no child process is to be had
- *           -EINVAL            `runs` is above INT_MAX
+ *           as weft_sim_run() otherwise, also -EINVAL where `runs` is above
+ *           INT_MAX; or what fork(2) says
  */
 WEFT_API int weft_explore(const weft_sim_t *sim, unsigned runs,
                           int (*entry)(void *), void *arg);
