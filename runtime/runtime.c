@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "netpoll/blocking.h"
 #include "netpoll/desc.h"
 #include "netpoll/offload.h"
+#include "netpoll/os.h"
 #include "netpoll/poller.h"
 #include "netpoll/signal.h"
 #include "runtime/config.h"
@@ -203,21 +205,20 @@ int weft_run(const weft_config_t *config, int (*entry)(void *), void *arg,
     return status;
 }
 
-unsigned weft_workers(void)
-{
-    /* acquire: the count of this run. relaxed: 0 while it starts. */
-    return weft__load(&state, ACQUIRE) == RUNNING
-               ? weft__load(&worker_count, RELAXED)
-               : 0;
-}
-
 /* --- Looking in -------------------------------------------------------------- */
 
+/* acquire: what is of this run. */
 static bool running(void)
 {
     uint32_t now = weft__load(&state, ACQUIRE);
 
     return now == RUNNING || now == LEFT;
+}
+
+unsigned weft_workers(void)
+{
+    /* relaxed: 0 while it starts. */
+    return running() ? weft__load(&worker_count, RELAXED) : 0;
 }
 
 int weft_stats(weft_stats_t *out)
@@ -268,6 +269,8 @@ int weft_stats_worker(unsigned index, weft_worker_stats_t *out)
     return status;
 }
 
+#define DUMP_LOOK ((int64_t)10 * 1000000)
+
 /* Held, or the rest could go to the number's next owner; without memory for
  * that it goes as it is. */
 struct dump_to {
@@ -289,6 +292,13 @@ static int dump_line(const char *line, void *arg)
         done = write(to->fd, line, left);
         if (done < 0 && errno == EINTR)
             continue;
+        if (done < 0 && errno == EAGAIN) {
+            struct pollfd one = { .fd = to->fd, .events = POLLOUT };
+
+            /* Not for ever: it may be closed meanwhile. */
+            (void)weft__fd_poll(&one, 1, DUMP_LOOK);
+            continue;
+        }
         if (done < 0)
             return -errno;
         line += done;
@@ -299,7 +309,10 @@ static int dump_line(const char *line, void *arg)
 
 int weft_dump(int fd)
 {
+    /* Workers block SIGPIPE; another thread may not. */
+    bool outside = !weft__fiber_self();
     struct dump_to to = { .fd = fd };
+    struct weft__sigpipe sigpipe;
     int status;
 
     if (!running())
@@ -308,7 +321,11 @@ int weft_dump(int fd)
     to.held = status == 0;
     if (status == -EBADF)
         return status;
+    if (outside)
+        weft__sigpipe_hide(&sigpipe);
     status = weft__dump(dump_line, &to);
+    if (outside)
+        weft__sigpipe_show(&sigpipe, status == -EPIPE);
     if (to.held)
         weft__desc_done(&to.use);
     return status;

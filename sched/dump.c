@@ -35,7 +35,6 @@ const char *weft__fiber_state(const struct weft__fiber *f)
 struct dump {
     int (*write)(const char *line, void *arg);
     void *arg;
-    int64_t now;
     int listed; /* or the writer's negative answer */
 };
 
@@ -51,6 +50,8 @@ static void describe_wait(const struct weft__fiber *f, int64_t now,
     uint64_t state =
         weft__load(&f->wake, RELAXED) & WEFT__WAKE_STATE_MASK;
     char which[24] = "";
+    /* Of the worker's last look at the clock, which may be later than ours. */
+    int64_t waited = now > since ? now - since : 0;
     int used;
 
     text[0] = '\0';
@@ -59,7 +60,7 @@ static void describe_wait(const struct weft__fiber *f, int64_t now,
     if (object)
         snprintf(which, sizeof(which), " %p", object);
     used = snprintf(text, size, ", waits for %s%s for %" PRId64 " ms", what,
-                    which, (now - since) / 1000000);
+                    which, waited / 1000000);
     if (deadline != WEFT_FOREVER && used > 0 && (size_t)used < size)
         snprintf(text + used, size - (size_t)used,
                  ", deadline in %" PRId64 " ms", (deadline - now) / 1000000);
@@ -70,15 +71,15 @@ static void dump_one(struct weft__fiber *f, uint64_t life, void *arg)
     struct dump *dump = arg;
     const char *name = weft__fiber_cold(f)->name;
     uintptr_t stack = weft__load(&f->stack, RELAXED);
-    char wait[160], line[440];
+    char wait[160], line[442];
     int status;
 
     if (dump->listed < 0)
         return;
-    describe_wait(f, dump->now, wait, sizeof(wait));
+    describe_wait(f, weft__os_now(), wait, sizeof(wait));
     snprintf(line, sizeof(line),
              "weft: fiber %" PRIu32 ":%" PRIu64 " \"%.*s\" %s%s%s%s, stack %zu "
-             "of %zu bytes, spawned at %p\n",
+             "of %zu bytes, spawned at %p",
              weft__fiber_index(f), weft__life_version(life),
              WEFT_NAME_MAX - 1, stack & WEFT__FIBER_NAMED ? name : "",
              weft__fiber_state(f),
@@ -87,13 +88,18 @@ static void dump_one(struct weft__fiber *f, uint64_t life, void *arg)
              stack & WEFT__STACK_BASE_MASK ? weft__stack_high_water(stack)
                                            : 0,
              weft__stack_size(stack), f->site);
+    /* One line it is, whatever a fiber's name contains. */
+    for (char *at = line; *at; at++)
+        if ((unsigned char)*at < ' ')
+            *at = ' ';
+    snprintf(line + strlen(line), 2, "\n");
     status = dump->write(line, dump->arg);
     dump->listed = status < 0 ? status : dump->listed + 1;
 }
 
 int weft__dump(int (*write)(const char *line, void *arg), void *arg)
 {
-    struct dump dump = { write, arg, weft__os_now(), 0 };
+    struct dump dump = { write, arg, 0 };
 
     weft__sched_each(dump_one, &dump);
     return dump.listed;

@@ -6,7 +6,9 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -195,8 +197,15 @@ WEFT_TEST(the_list_names_who_waits_for_what)
 }
 END_TEST
 
+/* A thread of ours has the mask of the worker that made it; theirs may have
+ * another. */
 static void *dump_outside(void *arg)
 {
+    sigset_t pipe_only;
+
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    pthread_sigmask(SIG_UNBLOCK, &pipe_only, NULL);
     *(int *)arg = weft_dump(*(int *)arg);
     return NULL;
 }
@@ -214,9 +223,69 @@ WEFT_TEST(a_foreign_thread_may_ask_for_the_list)
 }
 END_TEST
 
+struct reading {
+    int fds[2];
+    int lines;
+};
+
+/* Not before the other end is full. */
+static void *count_lines_late(void *arg)
+{
+    struct reading *r = arg;
+    struct pollfd other = { .fd = r->fds[1], .events = POLLOUT };
+    char block[512];
+    ssize_t n;
+
+    while (poll(&other, 1, 0) > 0)
+        usleep(1000);
+    while ((n = read(r->fds[0], block, sizeof(block))) > 0)
+        for (ssize_t i = 0; i < n; i++)
+            r->lines += block[i] == '\n';
+    return NULL;
+}
+
+static void *receive_one(void *ch)
+{
+    return (void *)(intptr_t)weft_chan_recv(ch, NULL);
+}
+
+/* More than there is room for, into what does not wait: all of it is written,
+ * a line each, whatever they are called. */
+WEFT_TEST(a_list_waits_for_room_also_where_a_write_would_not)
+{
+    enum { MANY = 3000 };
+    weft_attr_t attr = WEFT_ATTR_INIT;
+    static weft_fiber_t f[MANY];
+    weft_chan_t *ch = new_chan(0, 0);
+    struct reading r = { 0 };
+    int *ends = r.fds;
+    pthread_t reader;
+
+    attr.name = "two\nlines";
+    for (int i = 0; i < MANY; i++)
+        ck_assert_int_eq(weft_spawn_with(&f[i], &attr, receive_one, ch), 0);
+    wait_until_n_parked(MANY);
+    ck_code(weft_pipe(ends), 0);
+    ck_assert_int_eq(fcntl(ends[0], F_SETFL, 0), 0);
+    ck_assert_int_ge(fcntl(ends[1], F_SETPIPE_SZ, 4096), 0);
+    ck_assert_int_eq(pthread_create(&reader, NULL, count_lines_late, &r), 0);
+    ck_code(weft_dump(ends[1]), MANY + 1);
+    ck_code(weft_close(ends[1]), 0);
+    pthread_join(reader, NULL);
+    ck_assert_int_eq(r.lines, MANY + 1);
+    ck_code(weft_close(ends[0]), 0);
+    for (int i = 0; i < MANY; i++)
+        ck_assert_int_eq(weft_chan_send(ch, NULL), 0);
+    for (int i = 0; i < MANY; i++)
+        join(f[i]);
+    weft_chan_unref(ch);
+}
+END_TEST
+
 WEFT_TEST(a_list_that_can_not_be_written_says_why)
 {
-    int ends[2], fd;
+    pthread_t outside;
+    int ends[2], fd, answer;
 
     fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
     ck_code(weft_dump(fd), 1);
@@ -230,6 +299,11 @@ WEFT_TEST(a_list_that_can_not_be_written_says_why)
     ck_code(weft_dump(ends[0]), -EBADF); /* for reading only */
     close(ends[0]);
     ck_code(weft_dump(ends[1]), -EPIPE); /* and SIGPIPE kills no one */
+    answer = ends[1];
+    ck_assert_int_eq(
+        pthread_create(&outside, NULL, dump_outside, &answer), 0);
+    pthread_join(outside, NULL);
+    ck_code(answer, -EPIPE);
     close(ends[1]);
 }
 END_TEST
@@ -344,6 +418,8 @@ int main(void)
 
     tcase_add_test(list, the_list_names_who_waits_for_what);
     tcase_add_test(list, a_foreign_thread_may_ask_for_the_list);
+    tcase_add_test(list,
+                   a_list_waits_for_room_also_where_a_write_would_not);
     tcase_add_test(list, a_list_that_can_not_be_written_says_why);
     suite_add_tcase(suite, list);
 

@@ -191,8 +191,9 @@ WEFT_API int weft_dump(int fd);
 
 /*
  * Check the runtime's invariants and write a line for each that is broken.
- * Exact only while nothing else runs; a check that something in motion could
- * upset is made again before it counts.
+ * Exact only while nothing else runs: what something in motion could upset is
+ * looked at again before it counts, and how many fibers there are is not judged
+ * while they come and go all the time.
  *
  * Blocks:   the calling thread, shortly. From anywhere.
  * Returns:  how many invariants are broken; 0 is what you want
