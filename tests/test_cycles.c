@@ -2,7 +2,7 @@
  * Runs in a row: what a run takes it gives back, or keeps for the next one. A
  * thousand runs leave behind what ten do.
  */
-#include "tests/support.h"
+#include "tests/support_lane.h"
 
 #include <dirent.h>
 #include <unistd.h>
@@ -43,17 +43,12 @@ static unsigned entries(const char *path)
     return n;
 }
 
-/* Before the first run; a sanitizer may have one of its own. */
-static unsigned threads_at_rest;
-
 /* A thread that was joined may still be listed for a moment. */
 static unsigned threads(void)
 {
-    unsigned n;
-
-    while ((n = entries("/proc/self/task")) > threads_at_rest)
+    while (threads_named("weft") + threads_named("weft-lane") > 0)
         weft__os_thread_yield();
-    return n;
+    return entries("/proc/self/task");
 }
 
 static struct held held(void)
@@ -178,7 +173,6 @@ START_TEST(a_thousand_runs_leave_behind_what_ten_do)
     weft_config_t config = WEFT_CONFIG_INIT;
     struct held first, last;
 
-    threads_at_rest = entries("/proc/self/task");
     unsetenv("WEFT_WORKERS");
     config.workers = worker_counts[_i];
     weft_set_log(count_line, NULL);
