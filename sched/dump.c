@@ -77,7 +77,7 @@ static void dump_one(struct weft__fiber *f, uint64_t life, void *arg)
     if (dump->listed < 0)
         return;
     describe_wait(f, weft__os_now(), wait, sizeof(wait));
-    snprintf(line, sizeof(line),
+    snprintf(line, sizeof(line) - 1, /* and a newline */
              "weft: fiber %" PRIu32 ":%" PRIu64 " \"%.*s\" %s%s%s%s, stack %zu "
              "of %zu bytes, spawned at %p",
              weft__fiber_index(f), weft__life_version(life),
